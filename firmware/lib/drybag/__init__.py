@@ -1,0 +1,1 @@
+"""Drybag's shared library: one implementation for MicroPython and CPython."""

@@ -1,0 +1,96 @@
+"""The `pim` partition: raw access for the journal, and the block device that LittleFS sees.
+
+Both go to one flash. Sectors that the journal owns are guarded: LittleFS may never erase them,
+whatever its metadata believes after a torn write. A refused erase answers -84 (LFS_ERR_CORRUPT),
+which makes LittleFS take another block.
+"""
+
+from drybag.errors import NotMountable
+from drybag.layout import SECTOR, UNIT
+from drybag.port import const
+
+_IOCTL_COUNT = const(4)
+_IOCTL_SIZE = const(5)
+_IOCTL_ERASE = const(6)
+_REFUSED = const(-84)
+_BLANK = b"\xff" * UNIT
+
+
+class Device:
+    """Wraps a block device (readblocks, writeblocks with offset, ioctl) of 4096-byte sectors.
+
+    Raises OSError where the flash reports an error. `seen_header` is the last sector whose start
+    LittleFS programmed with `expect`, `last_read` the sector it read last: that is how a
+    container's place becomes known.
+    """
+
+    def __init__(self, bdev):
+        if bdev.ioctl(_IOCTL_SIZE, 0) != SECTOR:
+            raise NotMountable("sectors of %d bytes: expected 4096" % bdev.ioctl(_IOCTL_SIZE, 0))
+        self.bdev = bdev
+        self.sectors = bdev.ioctl(_IOCTL_COUNT, 0)
+        self._guard = bytearray((self.sectors + 7) // 8)
+        self._check = bytearray(UNIT)
+        self.expect = None
+        self.seen_header = -1
+        self.last_read = -1
+        self.refused_erases = 0
+
+    def guard(self, sector):
+        """From now on LittleFS cannot erase `sector`."""
+        self._guard[sector >> 3] |= 1 << (sector & 7)
+
+    def guarded(self, sector):
+        return self._guard[sector >> 3] & (1 << (sector & 7))
+
+    def read(self, sector, offset, buf):
+        """Fill `buf` from byte `offset` of `sector`."""
+        result = self.bdev.readblocks(sector, buf, offset)
+        if result:
+            raise OSError(-result if isinstance(result, int) else 5)
+
+    def program(self, sector, offset, buf):
+        """Program `buf` (multiples of 64 bytes, aligned) and read it back.
+
+        Returns False where the flash does not hold what was programmed (worn out).
+        """
+        view = memoryview(buf)
+        for at in range(0, len(view), UNIT):
+            unit = view[at : at + UNIT]
+            if self.bdev.writeblocks(sector, unit, offset + at):
+                return False
+            self.read(sector, offset + at, self._check)
+            if self._check != unit:
+                return False
+        return True
+
+    def erase(self, sector):
+        """Erase `sector`; False where the flash says that it failed."""
+        return not self.bdev.ioctl(_IOCTL_ERASE, sector)
+
+    def readblocks(self, block, buf, offset=0):
+        self.last_read = block
+        return self.bdev.readblocks(block, buf, offset)
+
+    def writeblocks(self, block, buf, offset=0):
+        """LittleFS programs; 0xFF is what erased flash holds already, so it is not sent."""
+        if self.expect is not None and offset == 0 and bytes(buf[: len(self.expect)]) == self.expect:
+            self.seen_header = block
+        if len(buf) % UNIT or offset % UNIT:
+            return self.bdev.writeblocks(block, buf, offset)
+        view = memoryview(buf)
+        for at in range(0, len(view), UNIT):
+            unit = view[at : at + UNIT]
+            if unit != _BLANK:
+                result = self.bdev.writeblocks(block, unit, offset + at)
+                if result:
+                    return result
+        return 0
+
+    def ioctl(self, op, arg):
+        if op == _IOCTL_ERASE and self.guarded(arg):
+            self.refused_erases += 1
+            return _REFUSED
+        if op in (1, 2, 3):
+            return 0
+        return self.bdev.ioctl(op, arg)

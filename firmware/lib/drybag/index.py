@@ -1,0 +1,145 @@
+"""The index in RAM: 12 bytes a live record, in buckets of unboxed u32 triples.
+
+A triple is (tag, seq, where). tag = 22 bits of the key's CRC32, units (6 bits), has-blobs (1),
+kind (3); the bucket is chosen by the lowest of the 22. Two live records never share hash and kind:
+the journal gives a colliding newcomer another salt (SPEC.md "Salt"), so that recovery can trust a
+tag without reading the record it names.
+"""
+
+from array import array
+from binascii import crc32
+
+from drybag.port import const
+
+_KEY = const(0xFFFFFC07)
+_FREE = const(0xFFFFFFFF)
+MAX_UNITS = const(24)
+
+
+def key_hash(kind, uid, salt=0):
+    """u32 that places a record's key in the index."""
+    return crc32(uid, kind | (salt << 8)) & 0xFFFFFC00
+
+
+class Index:
+    """`find` gives a slot (bucket, position) packed in an int, or -1."""
+
+    def __init__(self, buckets):
+        self._mask = buckets - 1
+        self._buckets = [None] * buckets
+        self.counts = [0] * 8
+        self.units = 0
+        self.sizes = array("H", bytes(2 * (MAX_UNITS + 1)))
+
+    def buckets(self):
+        return len(self._buckets)
+
+    def __len__(self):
+        return sum(self.counts)
+
+    def find(self, h, kind):
+        """Slot of the record with hash `h` and `kind`, or -1."""
+        b = (h >> 10) & self._mask
+        bucket = self._buckets[b]
+        if bucket is not None:
+            want = h | kind
+            for i in range(0, len(bucket), 3):
+                if bucket[i] & _KEY == want:
+                    return b << 16 | i
+        return -1
+
+    def seq(self, slot):
+        return self._buckets[slot >> 16][(slot & 0xFFFF) + 1]
+
+    def where(self, slot):
+        return self._buckets[slot >> 16][(slot & 0xFFFF) + 2]
+
+    def move(self, slot, where):
+        """The same version now stands at `where`."""
+        self._buckets[slot >> 16][(slot & 0xFFFF) + 2] = where
+
+    def set(self, h, kind, units, has_blobs, seq, where):
+        """Insert or replace the record with hash `h` and `kind`."""
+        self.load(h | (units << 4) | (8 if has_blobs else 0) | kind, seq, where)
+
+    def load(self, tag, seq, where):
+        """Insert or replace by tag, as a checkpoint holds it."""
+        b = (tag >> 10) & self._mask
+        slot = self.find(tag & 0xFFFFFC00, tag & 7)
+        if slot >= 0:
+            bucket, i = self._buckets[b], slot & 0xFFFF
+            self._forget(bucket[i])
+        else:
+            bucket, i = self._room(b)
+        bucket[i] = tag
+        bucket[i + 1] = seq
+        bucket[i + 2] = where
+        units = (tag >> 4) & 63
+        self.counts[tag & 7] += 1
+        self.units += units
+        self.sizes[units] += 1
+
+    def _room(self, b):
+        bucket = self._buckets[b]
+        if bucket is None:
+            bucket = self._buckets[b] = array("I")
+        for i in range(0, len(bucket), 3):
+            if bucket[i] == _FREE:
+                return bucket, i
+        i = len(bucket)
+        bucket.append(_FREE)
+        bucket.append(0)
+        bucket.append(0)
+        return bucket, i
+
+    def _forget(self, tag):
+        units = (tag >> 4) & 63
+        self.counts[tag & 7] -= 1
+        self.units -= units
+        self.sizes[units] -= 1
+
+    def remove(self, slot):
+        bucket, i = self._buckets[slot >> 16], slot & 0xFFFF
+        self._forget(bucket[i])
+        bucket[i] = _FREE
+
+    def slots(self):
+        """Every live slot, by bucket; slots keep their place, so changes in between are safe."""
+        for b in range(len(self._buckets)):
+            bucket = self._buckets[b]
+            if bucket is None:
+                continue
+            i = 0
+            while i < len(bucket):
+                if bucket[i] != _FREE:
+                    yield b << 16 | i
+                i += 3
+
+    def has_blobs(self, slot):
+        return self._buckets[slot >> 16][slot & 0xFFFF] & 8
+
+    def kind(self, slot):
+        return self._buckets[slot >> 16][slot & 0xFFFF] & 7
+
+    def dump(self, start, out, limit):
+        """Copy up to `limit` triples from slot `start` on into `out` (u32 array, preallocated).
+
+        Returns (triples, next start); next start is -1 at the end. `load` restores a triple.
+        """
+        b, i = start >> 16, start & 0xFFFF
+        n = 0
+        while b < len(self._buckets):
+            bucket = self._buckets[b]
+            size = len(bucket) if bucket is not None else 0
+            while i < size:
+                if bucket[i] != _FREE:
+                    if n == limit:
+                        return n, b << 16 | i
+                    out[3 * n] = bucket[i]
+                    out[3 * n + 1] = bucket[i + 1]
+                    out[3 * n + 2] = bucket[i + 2]
+                    n += 1
+                i += 3
+            b += 1
+            i = 0
+        return n, -1

@@ -1,0 +1,194 @@
+"""The log: open segment, index, where everything stands; append and read, no policy."""
+
+from drybag import layout, segment
+from drybag.errors import Damaged, JournalClosed
+from drybag.index import Index, key_hash
+from drybag.layout import UNIT, LogHeader, unit_offset
+from drybag.pool import IS_LOG, Pool
+from drybag.port import const
+
+_SALTS = const(4)
+_RETRIES = const(4)
+
+
+class Log:
+    """State shared by recovery, compaction, checkpoints and the journal's calls.
+
+    `sectors` maps the number of each segment that counts to its sector. `image` is one sector
+    of bytes that whoever reads a sector fills (`image_of` says with which; -1 nothing).
+    """
+
+    def __init__(self, device):
+        self.device = device
+        self.pool = Pool(device)
+        buckets = 16
+        while buckets * 4 < device.sectors:
+            buckets *= 2
+        self.index = Index(buckets)
+        self.writer = segment.Writer(device)
+        self.image, self.scratch, self.entry = segment.new_buffers()
+        self.image_of = -1
+        self.sectors = {}
+        self.epoch = 0
+        self.first = 1
+        self.next_number = 1
+        self.next_seq = 1
+        self.next_blob = 1
+        self.stamp = 0
+        self.max_salt = 0
+        self.ckpt = self.ckpt_id = self.ckpt_chunks = 0
+        self.units_written = 0
+        self.failed = None
+        self.lost = []
+
+    def check(self):
+        if self.failed:
+            raise JournalClosed(self.failed)
+
+    def open_segment(self, resume=0, source=0, copy_units=0, copy_crc=0):
+        """Start the next segment; its header is on flash when this returns. Raises NoSpace.
+
+        `resume`, `source`, `copy_units`, `copy_crc`: recovery's copy of an older tail (SPEC.md).
+        """
+        h = LogHeader()
+        h.epoch, h.number, h.first = self.epoch, self.next_number, self.first
+        h.ckpt, h.ckpt_id, h.ckpt_chunks = self.ckpt, self.ckpt_id, self.ckpt_chunks
+        h.resume, h.source = resume, source
+        h.copy_units, h.copy_crc = copy_units, copy_crc
+        h.prev_units = self.writer.used
+        h.next_seq, h.stamp, h.next_blob = self.next_seq, self.stamp, self.next_blob
+        head = h.pack()
+        sector = self.pool.take(head, not resume)
+        self.pool.own(sector, IS_LOG, h.number)
+        self.sectors[h.number] = sector
+        self.next_number += 1
+        self.pool.header_written()
+        self.writer.begin(sector, h.number, head)
+
+    def append(self, units):
+        """Commit the entry in `scratch`: on return it survives any cut. Gives its `where`.
+
+        Raises NoSpace; OSError where the flash refuses again and again.
+        """
+        for _ in range(_RETRIES):
+            if self.writer.left() < units:
+                self.open_segment()
+            where = self.writer.append(self.scratch, units)
+            if where >= 0:
+                self.units_written += units
+                return where
+        raise OSError(5)
+
+    def append_copy(self, source, units):
+        """As append, for units in another buffer; -1 where this sector is worn out."""
+        where = self.writer.append(source, units)
+        self.units_written += units
+        return where
+
+    def load(self, number):
+        """Read segment `number` whole into `image`, unless it is there already."""
+        state = number << 6 | (self.writer.position & 63 if number == self.writer.number else 0)
+        if self.image_of != state:
+            self.image_of = -1
+            self.device.read(self.sectors[number], 0, self.image)
+            self.image_of = state
+
+    def read(self, where):
+        """Fill `scratch` and `entry` with the entry at `where`; repairs one harmed page.
+
+        Raises Damaged (with sector and byte) where the CRC cannot be met.
+        """
+        number, position = where >> 6, where & 63
+        sector = self.sectors.get(number, -1)
+        if sector < 0:
+            raise Damaged("segment %d is missing" % number)
+        if segment.read_entry(self.device, sector, position, self.scratch, self.entry):
+            return False
+        self.image_of = -1
+        self.load(number)
+        if segment.repair_entry(self.image, position, self.scratch, self.entry):
+            return True
+        raise Damaged(
+            "entry damaged in sector %d at byte %d" % (sector, unit_offset(position))
+        )
+
+    def read_head(self, where):
+        """Fill `entry` and as much of `scratch` as holds header and uid. False if unreadable."""
+        sector = self.sectors.get(where >> 6, -1)
+        if sector < 0:
+            return False
+        return read_head(self.device, sector, where & 63, self.scratch, self.entry)
+
+    def lookup(self, kind, uid):
+        """(slot or -1, salt to use, revision or 0) of a key; compares the uid on flash."""
+        free = -1
+        for salt in range(self.max_salt + 1):
+            slot = self.index.find(key_hash(kind, uid, salt), kind)
+            if slot < 0:
+                if free < 0:
+                    free = salt
+                continue
+            where = self.index.where(slot)
+            if not self.read_head(where):
+                try:
+                    self.read(where)
+                except Damaged:
+                    return slot, salt, 0
+            if self.entry.uid_len == len(uid) and self.entry.uid(self.scratch) == uid:
+                return slot, salt, self.entry.rev
+        if free < 0:
+            free = self.max_salt + 1
+            if free == _SALTS:
+                raise Damaged("four records share the hash of %r: choose another uid" % uid)
+        return -1, free, 0
+
+    def numbers_from(self, number):
+        """Numbers of the segments from `number` on, in order, while others come and go."""
+        number = max(number, min(self.sectors))
+        while number <= max(self.sectors):
+            if number in self.sectors:
+                yield number
+            number += 1
+
+    def walk(self, where=0):
+        """Every intact entry from `where` on, in order of the log; yields its `where`.
+
+        `entry` and `scratch` hold it. The caller may use the journal between two of them.
+        """
+        start = where & 63 or 1
+        for number in self.numbers_from(where >> 6):
+            position = start if number == where >> 6 else 1
+            while position < 64 and number in self.sectors:
+                self.load(number)
+                found = self._intact_at(position)
+                if found:
+                    units = self.entry.units
+                    yield number << 6 | position
+                elif number == self.writer.number and position >= self.writer.position:
+                    break
+                else:
+                    units = 1
+                position = segment.after(position, units)
+
+    def _intact_at(self, position):
+        offset = unit_offset(position)
+        unit = memoryview(self.image)[offset : offset + UNIT]
+        if self.entry.parse(unit) and segment.fits(position, self.entry.units):
+            segment.view_units(self.image, position, self.entry.units, self.scratch)
+            if self.entry.intact(self.scratch):
+                return True
+        elif bytes(unit) == layout.BLANK:
+            return False
+        return segment.repair_entry(self.image, position, self.scratch, self.entry)
+
+
+def read_head(device, sector, position, scratch, entry):
+    """Read the units of an entry that hold its header and uid; False if no valid header."""
+    view = memoryview(scratch)
+    device.read(sector, unit_offset(position), view[:UNIT])
+    if not entry.parse(view) or not segment.fits(position, entry.units):
+        return False
+    for i in range(1, layout.units_for(entry.uid_len)):
+        position = layout.next_position(position)
+        device.read(sector, unit_offset(position), view[i * UNIT : (i + 1) * UNIT])
+    return True

@@ -1,0 +1,96 @@
+"""Scrub and statistics: read everything, check every CRC and hash, say what is damaged and where."""
+
+import hashlib
+from binascii import hexlify
+
+from drybag import layout
+from drybag.errors import Damaged, NotFound
+
+
+def scrub(log, journal):
+    """Yields findings, each a dict with "kind":
+
+    "record" (damaged live record: record_kind, uid, sector, offset, problem), "repaired" (a
+    harmed unit was rebuilt from parity and the record written afresh), "blob" (sha, uid of a
+    record that names it, problem), "lost" (gone in an earlier compaction), "progress" (checked:
+    records so far, every 16 and after each blob), last "summary".
+    """
+    checked = damaged = repaired = blobs = 0
+    index, seen = log.index, {}
+    for kind, uid, sector in log.lost:
+        yield {"kind": "lost", "record_kind": kind, "uid": uid, "sector": sector}
+    for slot in index.slots():
+        where = index.where(slot)
+        checked += 1
+        if checked % 16 == 0:
+            yield {"kind": "progress", "checked": checked}
+        try:
+            fixed = log.read(where)
+        except Damaged as error:
+            damaged += 1
+            yield _damaged_record(log, where, index.kind(slot), error)
+            continue
+        for i in range(log.entry.nblobs):
+            seen.setdefault(log.entry.blob(log.scratch, i), log.entry.uid(log.scratch))
+        if fixed:
+            repaired += 1
+            uid = log.entry.uid(log.scratch)
+            if not log.failed:
+                index.move(slot, log.append(log.entry.units))
+            yield {"kind": "repaired", "record_kind": index.kind(slot), "uid": uid,
+                   "sector": log.sectors.get(where >> 6, -1),
+                   "offset": layout.unit_offset(where & 63)}  # fmt: skip
+    for sha in seen:
+        blobs += 1
+        yield {"kind": "progress", "checked": checked}
+        problem = _blob_problem(journal, sha)
+        if problem:
+            damaged += 1
+            yield {"kind": "blob", "sha": hexlify(sha).decode(), "uid": seen[sha],
+                   "problem": problem}  # fmt: skip
+    yield {"kind": "summary", "records": checked, "blobs": blobs, "damaged": damaged,
+           "repaired": repaired, "lost": len(log.lost), "bad_sectors": log.pool.bad}  # fmt: skip
+
+
+def _damaged_record(log, where, kind, error):
+    sector = log.sectors.get(where >> 6, -1)
+    uid = b""
+    if sector >= 0 and log.read_head(where):
+        uid = log.entry.uid(log.scratch)
+    return {"kind": "record", "record_kind": kind, "uid": uid, "sector": sector,
+            "offset": layout.unit_offset(where & 63), "problem": str(error)}  # fmt: skip
+
+
+def _blob_problem(journal, sha):
+    h = hashlib.sha256()
+    try:
+        for piece in journal.read_blob(sha):
+            h.update(piece)
+    except (Damaged, NotFound) as error:
+        return str(error)
+    return None if h.digest() == sha else "SHA-256 differs"
+
+
+def stats(log, journal):
+    """What the journal holds and how the flash is used; sizes in bytes, sectors of 4096."""
+    pool = log.pool
+    counts = {}
+    for kind in layout.KIND_NAMES:
+        counts[layout.KIND_NAMES[kind]] = log.index.counts[kind]
+    return {
+        "epoch": "%08x" % log.epoch,
+        "last_seq": log.next_seq - 1,
+        "records": counts,
+        "live_bytes": log.index.units * layout.UNIT,
+        "free_bytes": journal.free_bytes(),
+        "sectors": log.device.sectors,
+        "log_sectors": len(log.sectors),
+        "blob_sectors": pool.blobs,
+        "free_sectors": pool.can_have(),
+        "bad_sectors": pool.bad,
+        "refused_erases": log.device.refused_erases,
+        "lost_records": len(log.lost),
+        "format_version": layout.VERSION,
+        "writable": not log.failed,
+        "filesystem": journal.report["filesystem"],
+    }

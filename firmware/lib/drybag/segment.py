@@ -1,0 +1,251 @@
+"""Log segments on raw flash: the column order, the parity that survives a harmed page, reading.
+
+Why columns: a program that power cuts short can clear bits anywhere in its 256-byte page
+(FAULTS.md, `neighbour`), so committed bytes must not be the only copy of anything when their page
+is programmed again. A sector's 64 units are written column by column, one unit of each of the 16
+pages at a time; before the next column begins, the XOR of the finished column is written to
+page 15. One harmed page can then be rebuilt, column by column, from the other pages.
+"""
+
+from drybag import layout
+from drybag.layout import SECTOR, UNIT, Entry, next_position, unit_offset
+from drybag.port import const
+
+_COLUMNS = const(4)
+
+
+class Writer:
+    """Appends entries to one log segment. `position` is the next data position (1..64).
+
+    `where` is what the index stores: segment number << 6 | position.
+    """
+
+    def __init__(self, device):
+        self._device = device
+        self.sector = -1
+        self.number = 0
+        self.position = 64
+        self._parity = 0
+        self.used = 0
+
+    def begin(self, sector, number, header):
+        """The sector's header unit is on flash; entries follow."""
+        self.sector = sector
+        self.number = number
+        self.position = 1
+        self.used = 0
+        self._parity = int.from_bytes(header, "little")
+
+    def left(self):
+        """Data units left."""
+        return layout.units_left(self.position)
+
+    def append(self, buf, units):
+        """Program the first `units` units of `buf`; the `where` of the entry, or -1.
+
+        -1: the flash did not take it (worn out). What stood there before is intact; nothing
+        more may be appended. Raises OSError where the device is dead.
+        """
+        view = memoryview(buf)
+        start = self.position
+        for i in range(units):
+            if not self._unit(view[i * UNIT : (i + 1) * UNIT]):
+                self.position = 64
+                return -1
+        self.used += units
+        return (self.number << 6) | start
+
+    def _unit(self, unit):
+        position = self.position
+        if position == 16 or position == 32 or position == 48:
+            parity = self._parity.to_bytes(UNIT, "little")
+            if not self._device.program(self.sector, unit_offset(position - 1), parity):
+                return False
+            self._parity = 0
+        if not self._device.program(self.sector, unit_offset(position), unit):
+            return False
+        if position < 47:
+            self._parity ^= int.from_bytes(unit, "little")
+        self.position = next_position(position)
+        return True
+
+
+def view_units(image, position, units, out):
+    """Copy `units` data units from `position` on of a whole-sector `image` into `out`."""
+    at = 0
+    for _ in range(units):
+        offset = unit_offset(position)
+        out[at : at + UNIT] = image[offset : offset + UNIT]
+        at += UNIT
+        position = next_position(position)
+
+
+def fits(position, units):
+    """True if `units` data units from `position` on are inside the segment."""
+    return units <= layout.units_left(position)
+
+
+def parse(image, scratch, entry, start=1, resync=False):
+    """Walk the entries of a whole-sector image; yields their positions.
+
+    `entry` and `scratch` (MAX_ENTRY_UNITS units) are filled for each. Stops at the first
+    position that holds no intact entry, or with `resync` goes on at the next unit.
+    """
+    position = start
+    view = memoryview(image)
+    while position < 64:
+        offset = unit_offset(position)
+        if entry.parse(view[offset : offset + UNIT]) and fits(position, entry.units):
+            view_units(image, position, entry.units, scratch)
+            if entry.intact(scratch):
+                following = after(position, entry.units)
+                yield position
+                position = following
+                continue
+        if not resync:
+            return
+        position = next_position(position)
+
+
+def survey(image, scratch, entry, resync=True):
+    """(intact entries, position after the last of them) of a whole-sector image."""
+    count, end = 0, 1
+    for position in parse(image, scratch, entry, 1, resync):
+        count += 1
+        end = after(position, entry.units)
+    return count, end
+
+
+def after(position, units):
+    """Data position `units` data units further on."""
+    for _ in range(units):
+        position = next_position(position)
+    return position
+
+
+def rebuild_page(image, page, columns):
+    """Rewrite the units of `page` in columns 0..columns-1 of `image` from the parity units.
+
+    Only in columns that have their parity: CRCs are linear, so without it the XOR of an odd
+    number of entries would pass for one that nobody wrote.
+    """
+    for column in range(columns):
+        acc = 0
+        parity = 15 * 256 + column * UNIT
+        if image[parity : parity + UNIT] == layout.BLANK:
+            return
+        for other in range(16):
+            if other != page:
+                offset = other * 256 + column * UNIT
+                acc ^= int.from_bytes(image[offset : offset + UNIT], "little")
+        offset = page * 256 + column * UNIT
+        image[offset : offset + UNIT] = acc.to_bytes(UNIT, "little")
+
+
+def rebuild_prefix(device, sector, buf):
+    """The 16-byte prefix of a segment whose first page was harmed, from column 0's parity.
+
+    Returns parse_prefix() of it, or None. Reads 256 bytes; 16 where there is no parity.
+    """
+    acc = 0
+    view = memoryview(buf)[:16]
+    device.read(sector, 15 * 256, view)
+    if view == layout.BLANK[:16]:
+        return None
+    for page in range(1, 16):
+        device.read(sector, page * 256, view)
+        acc ^= int.from_bytes(view, "little")
+    return layout.parse_prefix(acc.to_bytes(16, "little"))
+
+
+def heal(image, scratch, entry):
+    """Undo what one cut program may have done to its page.
+
+    Tries the image as it is, then each page rebuilt from parity in each number of finished
+    columns, and keeps the variant with the most intact entries: their CRCs decide. `image` is
+    changed only by a variant that is better. Returns True if it was.
+    """
+    best = -1
+    if layout.parse_log_header(image):
+        _, end = survey(image, scratch, entry, False)
+        if end == 64 or _ends_in_order(image, end, entry):
+            return False
+        best, _ = survey(image, scratch, entry)
+    choice = None
+    keep = bytearray(3 * UNIT)
+    for page in range(15):
+        for columns in range(1, _COLUMNS):
+            _swap(image, page, keep, False)
+            rebuild_page(image, page, columns)
+            if layout.parse_log_header(image):
+                count, _ = survey(image, scratch, entry)
+                if count > best:
+                    best, choice = count, (page, columns)
+            _swap(image, page, keep, True)
+    if choice:
+        rebuild_page(image, choice[0], choice[1])
+    return choice is not None
+
+
+def _swap(image, page, keep, back):
+    """Save the first three units of a page to `keep`, or put them back."""
+    at = page * 256
+    if back:
+        image[at : at + 3 * UNIT] = keep
+    else:
+        keep[:] = image[at : at + 3 * UNIT]
+
+
+def _ends_in_order(image, position, entry):
+    """True if nothing after `position` is programmed but one entry cut short, or one unit."""
+    blank = layout.BLANK
+    offset = unit_offset(position)
+    units = entry.units if entry.parse(image[offset : offset + UNIT]) else 1
+    for _ in range(units):
+        if position < 64:
+            position = next_position(position)
+    while position < 64:
+        offset = unit_offset(position)
+        if image[offset : offset + UNIT] != blank:
+            return False
+        position += 1
+    return True
+
+
+def read_entry(device, sector, position, scratch, entry):
+    """Read one entry into `scratch`; True if intact. Reads its header unit, then the rest."""
+    view = memoryview(scratch)
+    device.read(sector, unit_offset(position), view[:UNIT])
+    if entry.parse(view) and fits(position, entry.units):
+        at = position
+        for i in range(1, entry.units):
+            at = next_position(at)
+            device.read(sector, unit_offset(at), view[i * UNIT : (i + 1) * UNIT])
+        if entry.intact(scratch):
+            return True
+    return False
+
+
+def repair_entry(image, position, scratch, entry):
+    """Find the entry at `position` of a damaged whole-sector image by rebuilding one page.
+
+    True if some rebuilt page makes it intact; `scratch` and `entry` then hold it. The image is
+    left as it was.
+    """
+    keep = bytearray(3 * UNIT)
+    for page in range(15):
+        _swap(image, page, keep, False)
+        rebuild_page(image, page, _COLUMNS - 1)
+        found = False
+        for at in parse(image, scratch, entry, position):
+            found = at == position
+            break
+        _swap(image, page, keep, True)
+        if found:
+            return True
+    return False
+
+
+def new_buffers():
+    """(sector image, scratch for one entry, entry): allocate once."""
+    return bytearray(SECTOR), bytearray(layout.MAX_ENTRY_UNITS * UNIT), Entry()
