@@ -1,0 +1,1 @@
+"""Drybag host tools."""

@@ -1,0 +1,375 @@
+"""Emulated boards from the host's side: create, start, power, remove; thin over a supervisor."""
+
+import fcntl
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from drybag_host.board_errors import (
+    AlreadyRunning,
+    ImageInUse,
+    ImageProblem,
+    NameTaken,
+    NotRunning,
+    UnknownBoardName,
+)
+from drybag_host.errors import EmulatorError
+from drybag_host.image import board_model, firmware, flash
+
+from . import files
+from .rom.nor import STATES
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_START_TIMEOUT_S = 15
+_HOST_DIR = Path(__file__).resolve().parent.parent.parent
+
+
+def _emulator_dir(home):
+    return files.drybag_home(home) / "emu"
+
+
+def board_names(home=None):
+    """The names of all emulated boards, sorted."""
+    return sorted(path.parent.name for path in _emulator_dir(home).glob("*/chip.json"))
+
+
+def list_boards(home=None):
+    """[{"name", "board", "running", "power", "console", "boots", "image"}] of all, by name."""
+    rows = []
+    for name in board_names(home):
+        board = EmulatedBoard(name, home)
+        state = board.state()
+        rows.append(
+            {
+                "name": name,
+                "board": board.chip["board"],
+                "running": state["running"],
+                "power": state["power"],
+                "console": state["pty"],
+                "boots": state["boots"],
+                "wifi": board.wifi(),
+                "image": str(board.image),
+            }
+        )
+    return rows
+
+
+class EmulatedBoard:
+    """One emulated board by its name. Raises UnknownBoardName if there is none."""
+
+    def __init__(self, name, home=None):
+        self.name = name
+        self.home = home
+        self.folder = _emulator_dir(home) / name
+        if not _NAME.fullmatch(name) or not (self.folder / "chip.json").exists():
+            known = ", ".join(board_names(home)) or "none yet"
+            raise UnknownBoardName("no emulated board '%s' (there are: %s)" % (name, known))
+
+    @classmethod
+    def create(cls, name, board="esp32-generic", home=None, files_in_vfs=None, image=None):
+        """A new board with a new flash image, not started.
+
+        `board`: a name from boards/ or the path of a TOML file. `files_in_vfs`: {"/path": bytes}
+        for `vfs`; None is the firmware, {} nothing. `image`: use this flash image, as it is.
+        Raises NameTaken, BoardFileError, ImageProblem.
+        """
+        if not _NAME.fullmatch(name):
+            raise NameTaken(
+                "'%s' cannot be a name: letters, digits, '.', '_', '-', at most 64" % name
+            )
+        model = board_model.load(board)
+        folder = _emulator_dir(home) / name
+        if folder.exists():
+            raise NameTaken("there is an emulated board '%s' already" % name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        spare = folder.with_name(".%s.%s" % (name, secrets.token_hex(4)))
+        spare.mkdir()
+        try:
+            _fill(spare, model, home, files_in_vfs, image)
+            try:
+                spare.rename(folder)
+            except OSError:
+                raise NameTaken("there is an emulated board '%s' already" % name) from None
+        finally:
+            shutil.rmtree(spare, ignore_errors=True)
+        return cls(name, home)
+
+    # -- what it is ---------------------------------------------------------------------------
+    @property
+    def chip(self):
+        return files.read_json(self.folder / "chip.json", {})
+
+    @property
+    def image(self):
+        """Path of the flash image."""
+        return (self.folder / self.chip["image"]).resolve()
+
+    @property
+    def counters(self):
+        """Flash counters since creation: reads, read_bytes, programs, ..., commands, ms."""
+        return files.read_counters(self.folder / "counters")[0]
+
+    @property
+    def is_running(self):
+        """Is a supervisor there, so that the board has a console (with power or without)?"""
+        with open(self.folder / "lock", "rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+    def state(self):
+        """A dict: running, power (`on`/`off`), why_off, pid, pty, boots."""
+        if self.is_running:
+            try:
+                return {"running": True, **self._ask("state")}
+            except NotRunning:  # it has ended meanwhile
+                pass
+        saved = files.read_json(self.folder / "state.json", {})
+        return {
+            "running": False,
+            "power": "off",
+            "why_off": "not started",
+            "pid": None,
+            "pty": None,
+            "boots": saved.get("boots", 0),
+        }
+
+    @property
+    def is_powered(self):
+        return self.state()["power"] == "on"
+
+    @property
+    def console(self):
+        """Path of the pty. Raises NotRunning."""
+        state = files.read_json(self.folder / "state.json", {}) if self.is_running else {}
+        if not state.get("pty"):
+            raise NotRunning(self._not_running())
+        return state["pty"]
+
+    # -- power --------------------------------------------------------------------------------
+    def start(self, timing=False, baud=None):
+        """Start the board and give it power. Raises AlreadyRunning, ImageProblem, ImageInUse.
+
+        `timing`: flash commands take the time they take on the chip. `baud`: the console is as
+        slow as a serial line of that speed.
+        """
+        self.power_on(timing=timing, baud=baud)
+
+    def stop(self):
+        """Power off and end the supervisor. Raises NotRunning."""
+        if not self.is_running:
+            raise NotRunning(self._not_running())
+        self._ask("stop")
+        deadline = time.monotonic() + 5
+        while self.is_running and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def power_off(self, seed=None):
+        """Cut the power now, at whatever the chip is doing. Raises NotRunning."""
+        if not self.is_running or self._ask("power_off", seed=seed).get("error"):
+            raise NotRunning("'%s' has no power" % self.name)
+
+    def power_on(self, cut_at=None, cut_state=None, seed=None, timing=False, baud=None):
+        """Power on, starting the board if need be. Raises AlreadyRunning if it has power.
+
+        `cut_at`: cut the power at the n-th program or erase command from now (1: the first), left
+        in the torn state `cut_state` (an id of the fault model, None: drawn from `seed`). Raises
+        ValueError for a state or number that cannot be; else as `start`, which see.
+        """
+        if cut_state not in (None, *STATES) or (cut_at is not None and cut_at < 1):
+            raise ValueError("no such cut: at %r, state %r" % (cut_at, cut_state))
+        request = {
+            "cut_at": cut_at,
+            "cut_state": cut_state,
+            "seed": seed,
+            "timing": timing,
+            "baud": baud,
+        }
+        if not self.is_running:
+            self._launch(request)
+        elif self._ask("power_on", **request).get("error"):
+            raise AlreadyRunning("'%s' has power already (console %s)" % (self.name, self.console))
+
+    def reset(self):
+        """The EN button: the processor starts again, the flash stays powered. NotRunning."""
+        if not self.is_running or self._ask("reset").get("error"):
+            raise NotRunning("'%s' has no power" % self.name)
+
+    def wait_off(self, timeout_s=60.0):
+        """Wait until the board has lost its power (a cut). True if it has."""
+        deadline = time.monotonic() + timeout_s
+        while self.is_powered:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def wifi(self, on=None):
+        """Switch the access point in reach on or off; returns whether it is on."""
+        path = self.folder / "wifi"
+        if on is not None:
+            with open(path, "r+b") as f:
+                f.write(b"1" if on else b"0")
+        return path.read_bytes()[:1] == b"1"
+
+    def set_faults(self, faults):
+        """Give the flash what `NorFlash.fault_state()` returns (worn sectors ...), power off."""
+        if not self.is_running:
+            files.write_json(self.folder / "faults.json", faults)
+        elif self._ask("faults", faults=faults).get("error"):
+            raise AlreadyRunning("'%s' has power: faults are set with the power off" % self.name)
+
+    def remove(self):
+        """Delete the board with its image. Raises AlreadyRunning."""
+        if self.is_running:
+            raise AlreadyRunning("'%s' is started: 'drybag emu stop' it first" % self.name)
+        doomed = self.folder.with_name(".%s.%s" % (self.name, secrets.token_hex(4)))
+        self.folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+    # -- the supervisor -----------------------------------------------------------------------
+    def _not_running(self):
+        return "'%s' is not started" % self.name
+
+    def _launch(self, power_on):
+        with open(self.folder / "lock", "r+b") as lock, self._open_image() as image:
+            if not _lock(lock, wait_s=0.1):  # others hold it for an instant to look
+                raise AlreadyRunning("'%s' is started already" % self.name)
+            ready, ready_in = os.pipe()
+            with open(ready, "rb") as answer:
+                self._spawn(lock, image, ready_in, power_on)
+                os.close(ready_in)
+                said = answer.read()
+        if said != b"ready":
+            log = (self.folder / "log").read_text(errors="replace").strip()
+            raise EmulatorError(
+                "the supervisor of '%s' did not start: %s" % (self.name, log[-500:] or "no reason")
+            )
+
+    def _open_image(self):
+        path = self.image
+        try:
+            image = open(path, "r+b", buffering=0)
+        except OSError as error:
+            raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
+        size = image.seek(0, os.SEEK_END)
+        if size != self.chip["flash_bytes"]:
+            image.close()
+            raise ImageProblem(
+                "flash image %s has %d bytes, the board's flash %d"
+                % (path, size, self.chip["flash_bytes"])
+            )
+        if not _lock(image):
+            image.close()
+            if self.is_running:
+                raise AlreadyRunning("'%s' is started already" % self.name)
+            raise ImageInUse("another board runs on flash image %s" % path)
+        return image
+
+    def _spawn(self, lock, image, ready_in, power_on):
+        """Start the supervisor, which takes over the locks, with a Python that loads little."""
+        code = "import sys; sys.path[:0] = %r; from %s.supervisor import main; main()" % (
+            _import_dirs(),
+            __package__,
+        )
+        fds = (lock.fileno(), image.fileno(), ready_in)
+        with open(self.folder / "log", "wb") as log:
+            subprocess.run(
+                [sys.executable, "-I", "-S", "-c", code, str(self.folder)]
+                + [str(fd) for fd in fds]
+                + [json.dumps(power_on)],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=_START_TIMEOUT_S,
+                cwd="/",
+            )
+
+    def _ask(self, verb, **arguments):
+        """One request to the supervisor; its reply. Raises NotRunning if it is gone."""
+        folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(10)
+                peer.connect("/proc/self/fd/%d/control" % folder_fd)
+                peer.sendall(json.dumps({"do": verb, **arguments}).encode() + b"\n")
+                return json.loads(peer.makefile("rb").readline())
+        except (OSError, ValueError) as error:
+            raise NotRunning(
+                "the supervisor of '%s' does not answer (%s)" % (self.name, error)
+            ) from None
+        finally:
+            os.close(folder_fd)
+
+
+def _lock(file, wait_s=0.0):
+    """Take the file's lock for us alone. False if another has it."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+
+
+def _import_dirs():
+    """Where the supervisor finds this package, MicroPython and `drybag`."""
+    found = [str(_HOST_DIR)]
+    for name, ups in (("micropython_run", 0), ("drybag", 1)):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise EmulatorError(
+                "the Python module '%s' is not installed" % name, "install Drybag again"
+            )
+        found.append(str(Path(spec.origin).resolve().parents[ups]))
+    return list(dict.fromkeys(found))
+
+
+def _fill(folder, model, home, files_in_vfs, image):
+    """The files of a new board."""
+    if image is None:
+        if files_in_vfs is None:
+            cache = files.drybag_home(home) / "cache" / "mpy"
+            files_in_vfs = firmware.firmware_files(cache_dir=cache)
+        flash.write(folder / "flash.bin", flash.compose(model, files_in_vfs))
+        image = "flash.bin"
+    elif not Path(image).is_file():
+        raise ImageProblem("flash image %s is missing" % image)
+    elif Path(image).stat().st_size != model.flash_bytes:
+        raise ImageProblem(
+            "flash image %s has %d bytes, the flash of %s %d"
+            % (image, Path(image).stat().st_size, model.name, model.flash_bytes)
+        )
+    else:
+        image = str(Path(image).resolve())
+    shutil.copyfile(model.file, folder / "board.toml")
+    (folder / "wifi").write_bytes(b"0")
+    (folder / "lock").touch()
+    (folder / "counters").write_bytes(bytes(files.COUNTERS_BYTES))
+    unique_id = bytes([0x24, 0x6F, 0x28]) + secrets.token_bytes(3)
+    files.write_json(
+        folder / "chip.json",
+        {
+            "board": model.name,
+            "image": image,
+            "flash_bytes": model.flash_bytes,
+            "heap_kib": model.heap_kib,
+            "freq_hz": model.freq_mhz * 1000000,
+            "machine": model.machine,
+            "unique_id": unique_id.hex(),
+        },
+    )

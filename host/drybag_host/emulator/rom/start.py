@@ -1,0 +1,4 @@
+import rom_boot
+
+rom_boot.boot(globals())
+del rom_boot

@@ -1,0 +1,1 @@
+"""Flash images: partition tables, LittleFS file systems, whole images."""

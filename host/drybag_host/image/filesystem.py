@@ -1,0 +1,64 @@
+"""LittleFS images in the one geometry that firmware, emulator and host tools share."""
+
+from littlefs import LittleFS, LittleFSError
+
+from drybag_host.board_errors import ImageProblem
+
+SECTOR_BYTES = 4096
+GEOMETRY = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookahead_size": 32}
+DISK_VERSION = 0x00020001
+
+
+def build(size_bytes, files):
+    """A LittleFS image of `size_bytes` with `files` ({"/lib/x.mpy": bytes}).
+
+    Raises ImageProblem when they do not fit.
+    """
+    fs = LittleFS(
+        block_size=SECTOR_BYTES,
+        block_count=size_bytes // SECTOR_BYTES,
+        disk_version=DISK_VERSION,
+        **GEOMETRY,
+    )
+    try:
+        for path, data in sorted(files.items()):
+            folder = path.rpartition("/")[0]
+            if folder:
+                fs.makedirs(folder, exist_ok=True)
+            with fs.open(path, "wb") as f:
+                f.write(data)
+    except LittleFSError as error:
+        raise ImageProblem(
+            "the files (%d bytes) do not fit into a partition of %d bytes: %s"
+            % (sum(map(len, files.values())), size_bytes, error)
+        ) from None
+    fs.unmount()
+    return bytes(fs.context.buffer)
+
+
+def mount(image):
+    """A LittleFS over the bytes of an image, for reading. Raises ImageProblem if it is none."""
+    fs = LittleFS(
+        block_size=SECTOR_BYTES,
+        block_count=len(image) // SECTOR_BYTES,
+        mount=False,
+        **GEOMETRY,
+    )
+    fs.context.buffer = bytearray(image)
+    try:
+        fs.mount()
+    except LittleFSError as error:
+        raise ImageProblem("no LittleFS file system in the image: %s" % error) from None
+    return fs
+
+
+def read_files(image):
+    """{"/path": bytes} of everything in the image."""
+    fs = mount(image)
+    files = {}
+    for folder, _, names in fs.walk("/"):
+        for name in names:
+            path = folder.rstrip("/") + "/" + name
+            with fs.open(path, "rb") as f:
+                files[path] = f.read()
+    return files
