@@ -1,0 +1,155 @@
+"""What the frames on the serial line say: the host's end of drybag.protocol. Pure."""
+
+import struct
+
+from drybag import errors, layout
+from drybag import protocol as p
+
+
+def hello(window, now=0):
+    """Request HELLO. `window`: chunks the host takes unacknowledged; `now`: seconds since 2000."""
+    return struct.pack(p._HELLO, p.HELLO, p.VERSION, p.VERSION, window, now)
+
+
+def ranged(verb, start=0, seq=0, done=0, rest=b""):
+    """Request for a stream of records from `start` on (see protocol.parse_range)."""
+    return struct.pack(p._RANGE, verb, start, seq, done) + rest
+
+
+def key(kind, uid):
+    """kind, length, uid. Raises TooLarge."""
+    if len(uid) > layout.MAX_UID:
+        raise errors.TooLarge("a uid of %d bytes: at most %d" % (len(uid), layout.MAX_UID))
+    return struct.pack("<BB", kind, len(uid)) + uid
+
+
+def numbered(verb, number, rest=b""):
+    """Request that begins with a u32."""
+    return struct.pack("<BI", verb, number) + rest
+
+
+def put(kind, uid, body, blobs=(), parent=0, size=None):
+    """Operation PUT; with `size`, `body` is the SHA-256 of a blob of so many bytes that holds it.
+
+    Raises TooLarge.
+    """
+    if len(blobs) > layout.MAX_BLOBS:
+        raise errors.TooLarge("%d blobs in a record: at most %d" % (len(blobs), layout.MAX_BLOBS))
+    flags = 0 if size is None else p.BODY_IS_BLOB
+    size = len(body) if size is None else size
+    return (
+        bytes((p.OP_PUT,))
+        + key(kind, uid)
+        + struct.pack("<BBII", flags, len(blobs), parent, size)
+        + b"".join(blobs)
+        + body
+    )
+
+
+def delete(kind, uid):
+    """Operation DELETE."""
+    return bytes((p.OP_DELETE,)) + key(kind, uid)
+
+
+def undelete(kind, uid):
+    """Operation UNDELETE."""
+    return bytes((p.OP_UNDELETE,)) + key(kind, uid)
+
+
+def parse_numbers(data):
+    """All of `data` as a list of u32."""
+    return [struct.unpack_from("<I", data, at)[0] for at in range(0, len(data) - 3, 4)]
+
+
+def parse_digest(data):
+    """(count, 32 bytes) of the answer to DIGEST."""
+    return struct.unpack_from("<I", data, 0)[0], bytes(data[4:36])
+
+
+def parse_error(data):
+    """(class name, message, number) of an ERROR frame's payload."""
+    number, length = struct.unpack_from("<IB", data, 0)
+    name = bytes(data[5 : 5 + length])
+    text = bytes(data[5 + length :])
+    return _text(name), _text(text), number
+
+
+def _text(data):
+    try:
+        return data.decode()
+    except UnicodeError:
+        return "".join([chr(c) if 32 <= c < 127 else "?" for c in data])
+
+
+class RecordReader:
+    """Puts records together from chunks of a stream.
+
+    After a break: `cursor` of the last complete record, `count` of complete ones, and `seq` and
+    `done` of the one under way, so that the stream can go on in its middle.
+    """
+
+    def __init__(self, cursor=0):
+        self.cursor = cursor
+        self.count = 0
+        self.damaged = []
+        self._buf = bytearray()
+        self._size = 0
+
+    @property
+    def seq(self):
+        return struct.unpack_from("<I", self._buf, 4)[0] if len(self._buf) >= 8 else 0
+
+    @property
+    def done(self):
+        return len(self._buf) if len(self._buf) >= 8 else 0
+
+    def begin(self, data):
+        """The first chunk of a stream, which says where it begins; gives the rest of it.
+
+        A stream begins with a u32: how much of its first record is left out. If that is not
+        what was asked for, the record under way is another version now.
+        """
+        if struct.unpack_from("<I", data, 0)[0] != len(self._buf):
+            self._buf = bytearray()
+            self._size = 0
+        return data[4:]
+
+    def feed(self, data):
+        """The records that are complete now: [(cursor, Record)]. A damaged body's is left out.
+
+        Raises BadRequest where the stream makes no sense.
+        """
+        self._buf += data
+        found = []
+        while True:
+            if not self._size and len(self._buf) >= p.RECORD_BYTES:
+                uid_len, nblobs, _, body = struct.unpack_from("<BBII", self._buf, 16)
+                if body > layout.MAX_BODY:
+                    raise p.BadRequest("a record of %d bytes in the stream" % body)
+                self._size = p.RECORD_BYTES + uid_len + 32 * nblobs + body + 1
+            if not self._size or len(self._buf) < self._size:
+                return found
+            item = bytes(self._buf[: self._size])
+            self._buf = self._buf[self._size :]
+            self._size = 0
+            self.count += 1
+            self.cursor, record = parse_record(item)
+            if item[-1] == p.INTACT:
+                found.append((self.cursor, record))
+            else:
+                self.damaged.append((record.kind, record.uid, record.seq))
+
+
+def parse_record(item):
+    """(cursor, Record) of one whole item of a stream of records."""
+    cursor, seq, stamp, rev, kind, flags, uid_len, nblobs, parent, size = struct.unpack_from(
+        p._RECORD, item, 0
+    )
+    at = p.RECORD_BYTES
+    uid = item[at : at + uid_len]
+    at += uid_len
+    blobs = [item[at + 32 * i : at + 32 * i + 32] for i in range(nblobs)]
+    at += 32 * nblobs
+    body = item[at : at + size]
+    deleted = bool(flags & p.DELETED)
+    return cursor, layout.Record(kind, uid, body, blobs, parent, seq, stamp, rev, deleted)

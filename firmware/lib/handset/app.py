@@ -1,0 +1,233 @@
+"""The application: one loop that serves a person's console and a machine's link, and waits.
+
+No call in it waits for anybody. Whatever takes long is a generator that is advanced a step at a
+time, so that each byte that comes is looked at soon.
+"""
+
+import gc
+import sys
+
+from drybag import layout
+from drybag import protocol as p
+from drybag.errors import DrybagError, JournalClosed, NotMountable
+from drybag.frame import FRAME, TEXT, Decoder
+from drybag.port import const
+from handset.console import Console
+from handset.link import Link
+from handset.verbs import Verbs
+
+_CTRL_C = const(3)
+_READ_BYTES = const(64)
+_FRAME_GAP_MS = const(500)
+_WAIT_MS = const(500)
+_QUIET_MS = const(3000)
+_BAUD = const(115200)
+_COLLECT_EVERY_BYTES = const(16384)
+_BAUD_TRIAL_MS = const(3000)
+
+
+class App:
+    """`journal`, or None with `fault` the reason. `board`: handset.board.Board, or a test's."""
+
+    def __init__(self, board):
+        self.board = board
+        self.journal = None
+        self.fault = None
+        self._verbs = Verbs(self)
+        self.link = Link(self._verbs, board.write, board.ticks_ms, board.since_ms, board.boot)
+        self.console = Console(self)
+        self._decoder = Decoder()
+        self._buf = bytearray(_READ_BYTES)
+        self._new_baud = 0
+        self._baud_since = 0
+        self.leaving = False
+        self._heard = board.ticks_ms()
+        self._quiet = False
+
+    # -- the journal --------------------------------------------------------------------------
+    def mount(self):
+        """Open the journal. What is wrong with the partition ends up in `fault`, never worse."""
+        self.journal = None
+        self._verbs.forget()
+        gc.collect()
+        try:
+            from drybag import journal
+
+            self.journal = journal.mount(self.board.partition(), self.board.clock)
+            self.fault = None
+        except DrybagError as error:
+            self.fault = error
+        except Exception as error:
+            self.fault = NotMountable(
+                "the journal cannot be opened (%s): nothing was formatted" % describe(error)
+            )
+        gc.collect()
+
+    def failed(self, error):
+        """The DrybagError to show for an exception; mounts a journal that the flash closed."""
+        if isinstance(error, MemoryError):
+            gc.collect()
+            return DrybagError(
+                "the handset is out of memory (%d bytes free)" % self.board.heap_free()
+            )
+        if isinstance(error, OSError) or isinstance(error, JournalClosed):
+            text = describe(error)
+            self.mount()
+            if self.journal is None:
+                return self.fault
+            return JournalClosed("the flash failed (%s): it was opened again, try again" % text)
+        if isinstance(error, DrybagError):
+            return error
+        return DrybagError("the handset's fault: " + describe(error))
+
+    def info(self):
+        """What HELLO answers, a dict for JSON."""
+        board, journal = self.board, self.journal
+        info = {
+            "id": board.identity(),
+            "name": board.name(),
+            "machine": board.model(),
+            "versions": {
+                "protocol": p.VERSION,
+                "format": layout.VERSION,
+                "micropython": board.micropython(),
+            },
+            "features": p.FEATURES,
+            "request_bytes": p.REQUEST_BYTES,
+            "boot": board.boot,
+            "reset_cause": board.reset_cause(),
+            "uptime_s": board.uptime_s(),
+            "time": board.clock(),
+            "heap": board.heap_free(),
+            "epoch": 0,
+            "last_seq": 0,
+            "counts": {},
+            "free": 0,
+        }
+        if journal is None:
+            info["error"] = {"class": type(self.fault).__name__, "message": str(self.fault)}
+            return info
+        info["epoch"] = journal.epoch
+        info["last_seq"] = journal.last_seq
+        for kind in layout.KIND_NAMES:
+            info["counts"][layout.KIND_NAMES[kind]] = journal.count(kind)
+        info["free"] = journal.free_bytes()
+        return info
+
+    # -- the line -----------------------------------------------------------------------------
+    def set_baud(self, baud):
+        """Change speed after the answer is out; without a frame at the new one, change back."""
+        if not 9600 <= baud <= 2000000:
+            raise p.BadRequest("a speed of %d baud" % baud)
+        self._new_baud = baud
+
+    def _change_baud(self):
+        if self._new_baud and not self.link.busy:
+            self.board.set_baud(self._new_baud)
+            self._baud_since = self.board.ticks_ms() if self._new_baud != _BAUD else 0
+            self._new_baud = 0
+        elif self._baud_since and self.board.since_ms(self._baud_since) > _BAUD_TRIAL_MS:
+            self.board.set_baud(_BAUD)
+            self._baud_since = 0
+
+    def run(self):
+        """Serve until Ctrl-C or `quit`; then the journal is closed."""
+        self.console.greet()
+        while not self.leaving:
+            try:
+                self.turn(_WAIT_MS)
+            except (EOFError, KeyboardInterrupt):
+                break
+            except Exception as error:
+                self._survive(error)
+        self._close()
+
+    def turn(self, wait_ms):
+        """Once round the loop: a step of what is under way, then what has come meanwhile."""
+        busy = self.link.step()
+        busy = self.console.step() or busy
+        if self._new_baud or self._baud_since:
+            self._change_baud()
+        n = self.board.read_into(self._buf, 0 if busy else wait_ms)
+        if n:
+            self._heard = self.board.ticks_ms()
+            self._quiet = False
+            self._take(n)
+            return
+        silent_ms = self.board.since_ms(self._heard)
+        if self._decoder.in_frame and silent_ms > _FRAME_GAP_MS:
+            self._decoder.idle()
+        elif not self._quiet and not busy and silent_ms > _QUIET_MS:
+            self._quiet = True
+            self.console.rest()
+            gc.collect()
+
+    def _take(self, n):
+        """Bytes of the console: frames for the link, the rest for the person."""
+        at = 0
+        decoder = self._decoder
+        while at < n and not self.leaving:
+            at = decoder.feed(self._buf, at, n)
+            if decoder.event == FRAME:
+                self._baud_since = 0
+                self.link.frame(decoder)
+            elif decoder.event == TEXT:
+                if decoder.byte == _CTRL_C:
+                    self.leaving = True
+                else:
+                    self.console.key(decoder.byte)
+
+    def leave(self):
+        """End at the next chance."""
+        self.leaving = True
+
+    def _survive(self, error):
+        """A fault of this program must not end it."""
+        gc.collect()
+        try:
+            self.board.write(("\r\n! " + describe(error) + "\r\n").encode())
+        except MemoryError:
+            gc.collect()
+
+    def _close(self):
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            try:
+                journal.close()
+            except (DrybagError, OSError) as error:
+                self._survive(error)
+
+
+def describe(error):
+    """An exception in a line: its class where that says something, and its message."""
+    text = str(error)
+    if isinstance(error, DrybagError):
+        return text
+    return "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
+
+
+def main():
+    """Run the application on this board; comes back when the REPL is wanted."""
+    from handset.board import Board
+
+    board = Board()
+    board.take_console()
+    try:
+        app = App(board)
+        app.mount()
+        gc.threshold(_COLLECT_EVERY_BYTES)
+        app.run()
+    finally:
+        board.leave_console()
+    restart = app.console.restart_wanted
+    board.write(
+        b"\r\n"
+        if restart
+        else b"\r\nDrybag has stopped; what was saved is on the flash. Ctrl-D starts it again.\r\n"
+    )
+    del app
+    for name in [name for name in sys.modules if name.startswith(("handset", "drybag"))]:
+        del sys.modules[name]
+    gc.collect()
+    if restart:
+        board.restart()

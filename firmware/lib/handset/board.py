@@ -1,0 +1,135 @@
+"""The board: its partition, clock, console and resets. Nothing else touches the hardware."""
+
+import gc
+import os
+import select
+import sys
+import time
+from binascii import hexlify
+
+import esp32
+import machine
+import micropython
+
+from drybag.errors import NotMountable
+from drybag.port import random_u32
+
+_Y2024 = 757382400
+_CAUSES = {1: "power on", 2: "hard reset", 3: "watchdog", 4: "deep sleep", 5: "soft reset"}
+
+
+class Board:
+    """One serial line, one `pim` partition, a clock that may not know the time."""
+
+    def __init__(self):
+        self.boot = random_u32()
+        self._stdin = sys.stdin.buffer
+        self._stdout = sys.stdout.buffer
+        self._poll = select.poll()
+        self._poll.register(sys.stdin, select.POLLIN)
+        self._one = bytearray(1)
+        self._epoch = 0 if time.gmtime(0)[0] == 2000 else 946684800
+        self._started_ms = time.ticks_ms()
+
+    # -- console ------------------------------------------------------------------------------
+    def take_console(self):
+        """Ctrl-C is a byte like any other from now on: nothing is interrupted half done."""
+        micropython.kbd_intr(-1)
+
+    def leave_console(self):
+        micropython.kbd_intr(3)
+
+    def read_into(self, buf, wait_ms):
+        """Bytes of the console into `buf`, those that are there; waits at most `wait_ms`.
+
+        One by one, because a read of more would wait for all of them. Raises EOFError when the
+        console has ended (never on a chip).
+        """
+        n = 0
+        size = len(buf)
+        one = self._one
+        while n < size:
+            for _ in self._poll.ipoll(wait_ms):
+                break
+            else:
+                break
+            if not self._stdin.readinto(one):
+                raise EOFError
+            buf[n] = one[0]
+            n += 1
+            wait_ms = 0
+        return n
+
+    def write(self, data):
+        """Bytes to the console as they are: LF stays LF."""
+        size = len(data)
+        sent = self._stdout.write(data)
+        while sent is not None and sent < size:
+            sent += self._stdout.write(memoryview(data)[sent:])
+
+    def set_baud(self, baud):
+        machine.UART(0, baudrate=baud)
+
+    # -- storage and clock --------------------------------------------------------------------
+    def partition(self):
+        """The partition `pim`. Raises NotMountable if the partition table has none."""
+        found = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="pim")
+        if not found:
+            raise NotMountable(
+                "the partition table has no 'pim': write Drybag's own with the firmware"
+            )
+        return found[0]
+
+    def clock(self):
+        """Seconds since 2000-01-01, or 0 while nobody has set the clock."""
+        now = time.time() - self._epoch
+        return now if now > _Y2024 else 0
+
+    def set_clock(self, seconds):
+        """`seconds` since 2000-01-01."""
+        t = time.gmtime(seconds + self._epoch)
+        machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
+
+    def civil(self, seconds):
+        """(year, month, day, hour, minute, second) of seconds since 2000-01-01."""
+        return time.gmtime(seconds + self._epoch)[:6]
+
+    def seconds(self, civil):
+        """Seconds since 2000-01-01 of (year, month, day, hour, minute, second)."""
+        return int(time.mktime(tuple(civil) + (0, 0))) - self._epoch
+
+    def ticks_ms(self):
+        return time.ticks_ms()
+
+    def since_ms(self, ticks):
+        return time.ticks_diff(time.ticks_ms(), ticks)
+
+    def uptime_s(self):
+        """Seconds since the start; wraps after 6 days on a chip with 30-bit ticks."""
+        return self.since_ms(self._started_ms) // 1000
+
+    # -- identity and state -------------------------------------------------------------------
+    def identity(self):
+        return hexlify(machine.unique_id()).decode()
+
+    def name(self):
+        return "drybag-" + self.identity()[-6:]
+
+    def model(self):
+        return getattr(sys.implementation, "_machine", sys.platform)
+
+    def micropython(self):
+        return ".".join([str(n) for n in sys.implementation.version[:3]])
+
+    def reset_cause(self):
+        return _CAUSES.get(machine.reset_cause(), "unknown")
+
+    def heap_free(self):
+        return gc.mem_free()
+
+    def random(self, n):
+        return os.urandom(n)
+
+    def restart(self):
+        """Soft reset: does not return."""
+        machine.soft_reset()

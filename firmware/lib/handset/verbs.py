@@ -1,0 +1,327 @@
+"""What the handset answers to each request of drybag.protocol."""
+
+import gc
+import hashlib
+import json
+import struct
+from binascii import hexlify
+
+from drybag import layout
+from drybag import protocol as p
+from drybag.errors import DrybagError, NotFound
+
+_LOOK = 16
+_WHOLE_BYTES = 8192
+
+
+class Verbs:
+    """Answers from `app.journal`, `app.info()` and the clock. `app.fault`: why there is none."""
+
+    def __init__(self, app):
+        self._app = app
+        self._writer = None
+        self._writing = None
+
+    def start(self, request):
+        """A generator of the answer's pieces, None for "still at it". `request`: a memoryview.
+
+        Raises what is wrong with the request, or why there is no journal.
+        """
+        verb = request[0] if len(request) else 0
+        if verb == p.HELLO:
+            return self._hello(request)
+        if verb == p.SET_TIME:
+            return self._set_time(request)
+        if verb == p.SET_BAUD:
+            return self._set_baud(request)
+        make = _VERBS.get(verb)
+        if make is None:
+            raise p.BadRequest("unknown request %d" % verb)
+        if self._app.journal is None:
+            raise self._app.fault
+        return make(self, self._app.journal, request)
+
+    def failed(self, error):
+        """The DrybagError to tell the host of an exception."""
+        return self._app.failed(error)
+
+    # -- about the handset --------------------------------------------------------------------
+    def _hello(self, request):
+        low, high, _, now = p.parse_hello(request)
+        if not low <= p.VERSION <= high:
+            raise p.BadRequest(
+                "this handset speaks version %d of the protocol, the host %d to %d"
+                % (p.VERSION, low, high)
+            )
+        if now and not self._app.board.clock():
+            self._app.board.set_clock(now)
+        yield json.dumps(self._app.info()).encode()
+
+    def _set_time(self, request):
+        self._app.board.set_clock(p.parse_number(request))
+        yield b""
+
+    def _set_baud(self, request):
+        self._app.set_baud(p.parse_number(request))
+        yield b""
+
+    def _stats(self, journal, request):
+        stats = journal.stats()
+        yield json.dumps(_plain(stats)).encode()
+
+    def _scrub(self, journal, request):
+        for finding in journal.scrub():
+            if finding is None or finding.get("kind") == "progress":
+                yield None
+            else:
+                yield json.dumps(_plain(finding)).encode() + b"\n"
+
+    # -- records ------------------------------------------------------------------------------
+    def _get(self, journal, request):
+        _, seq, done, rest = p.parse_range(request)
+        kind, uid, _ = p.parse_key(rest)
+        yield from _stream(_lone(journal, kind, uid), seq, done)
+
+    def _changes(self, journal, request):
+        cursor, seq, done, rest = p.parse_range(request)
+        yield from _stream(_after(journal, p.parse_number(rest, 0), cursor), seq, done)
+
+    def _find(self, journal, request):
+        skip, seq, done, rest = p.parse_range(request)
+        kind, text = rest[0], bytes(rest[1:])
+        yield from _stream(_matching(journal, text, kind, skip), seq, done)
+
+    def _history(self, journal, request):
+        skip, seq, done, rest = p.parse_range(request)
+        kind, uid, _ = p.parse_key(rest)
+        versions = journal.history(kind, uid)[skip:]
+        yield from _stream([(0, record) for record in versions], seq, done)
+
+    def _digest(self, journal, request):
+        """As journal.digest(), a few records at a time."""
+        while True:
+            acc = count = 0
+            seq = journal.last_seq
+            for record in journal.records():
+                acc = layout.digest_step(acc, record)
+                count += 1
+                yield None
+                if journal.last_seq != seq:
+                    break
+            else:
+                break
+        if count != journal.count():
+            journal.digest()  # raises Damaged with its own words
+        yield struct.pack("<I", count) + acc.to_bytes(32, "big")
+
+    def _compare(self, journal, request):
+        states = bytearray()
+        data = request[1:]
+        while len(data):
+            kind, uid, data = p.parse_key(data)
+            sha, data = bytes(data[:32]), data[32:]
+            try:
+                record = journal.get(kind, uid)
+                states.append(p.SAME if _content_sha(record) == sha else p.DIFFERS)
+            except NotFound:
+                states.append(p.ABSENT)
+            except DrybagError:
+                states.append(p.DIFFERS)
+            yield None
+        yield states
+
+    def _write(self, journal, request):
+        """All operations or none. The seq of the last, and how many."""
+        ops = p.parse_ops(request)
+        yield None
+        seq = _apply(journal, ops)
+        yield struct.pack("<II", seq, len(ops))
+
+    # -- blobs --------------------------------------------------------------------------------
+    def _blob_sizes(self, journal, request):
+        """A u32 a name: its size, or NO_BLOB."""
+        answer = bytearray()
+        for at in range(1, len(request) - 31, 32):
+            sha = bytes(request[at : at + 32])
+            size = journal.blob_size(sha) if journal.has_blob(sha) else p.NO_BLOB
+            answer += struct.pack("<I", size)
+            yield None
+        yield answer
+
+    def _read_blob(self, journal, request):
+        skip = p.parse_number(request)
+        sha = bytes(request[5:37])
+        for piece in journal.read_blob(sha):
+            if skip >= len(piece):
+                skip -= len(piece)
+                yield None
+            else:
+                yield memoryview(piece)[skip:]
+                skip = 0
+
+    def _blob_begin(self, journal, request):
+        """How much of the blob is here already, u32, and whether it is complete, u8."""
+        size, sha = p.parse_number(request), bytes(request[5:37])
+        if self._writing != (sha, size) or self._writer is None:
+            self._drop_writer()
+            if journal.has_blob(sha):
+                yield struct.pack("<IB", size, 1)
+                return
+            self._writer = journal.blob_writer(sha, size)
+            self._writing = (sha, size)
+        yield struct.pack("<IB", self._writer.received, 0)
+
+    def _blob_data(self, journal, request):
+        """How much there is now; the same as before if the piece does not belong there."""
+        if self._writer is None:
+            raise p.BadRequest("no blob is being received")
+        if p.parse_number(request) == self._writer.received:
+            try:
+                self._writer.write(request[5:])
+            except Exception:
+                self._drop_writer()
+                raise
+        yield struct.pack("<I", self._writer.received)
+
+    def _blob_end(self, journal, request):
+        writer, self._writer = self._writer, None
+        if writer is None:
+            raise p.BadRequest("no blob is being received")
+        writer.finish()
+        yield b""
+
+    def _drop_writer(self):
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            try:
+                writer.abort()
+            except (DrybagError, OSError):
+                pass  # the journal closes itself; what is left of the blob is reclaimed later
+
+    def forget(self):
+        """The journal was mounted anew: a blob on its way is lost."""
+        self._writer = None
+
+
+_VERBS = {
+    p.STATS: Verbs._stats,
+    p.GET: Verbs._get,
+    p.CHANGES: Verbs._changes,
+    p.FIND: Verbs._find,
+    p.HISTORY: Verbs._history,
+    p.BLOB_SIZES: Verbs._blob_sizes,
+    p.READ_BLOB: Verbs._read_blob,
+    p.DIGEST: Verbs._digest,
+    p.COMPARE: Verbs._compare,
+    p.SCRUB: Verbs._scrub,
+    p.WRITE: Verbs._write,
+    p.BLOB_BEGIN: Verbs._blob_begin,
+    p.BLOB_DATA: Verbs._blob_data,
+    p.BLOB_END: Verbs._blob_end,
+}
+
+
+def _apply(journal, ops):
+    """Carry out the operations of one request; returns the last seq."""
+    if len(ops) == 1:
+        op = ops[0]
+        if op[0] == "delete":
+            return journal.delete(op[1], op[2])
+        if op[0] == "undelete":
+            return journal.undelete(op[1], op[2])
+        if isinstance(op[3], tuple):
+            return journal.put_blob_body(op[1], op[2], op[3][0], op[3][1], op[4], op[5])
+        return journal.put(*op[1:])
+    for op in ops:
+        if op[0] == "undelete" or (op[0] == "put" and isinstance(op[3], tuple)):
+            raise p.BadRequest("an operation that must stand alone in its request does not")
+    return journal.batch(ops)
+
+
+def _stream(items, seq, done):
+    """Pieces of the stream of (cursor, record); None stays None.
+
+    Begins with how many bytes of the first record are left out: `done`, if it is version `seq`.
+    """
+    begun = False
+    for item in items:
+        if item is None:
+            yield None
+            continue
+        cursor, record = item
+        skip = 0
+        if not begun:
+            begun = True
+            skip = done if seq and record.seq == seq else 0
+            yield struct.pack("<I", skip)
+        for piece in p.record_pieces(record, cursor):
+            if skip >= len(piece):
+                skip -= len(piece)
+            else:
+                yield memoryview(piece)[skip:]
+                skip = 0
+    if not begun:
+        yield b"\0\0\0\0"
+
+
+def _lone(journal, kind, uid):
+    yield 0, journal.get(kind, uid)
+
+
+def _after(journal, since, cursor):
+    """The changes after the item at `cursor`, which the host has."""
+    for place, record in journal.changes(since, cursor):
+        if place != cursor:
+            yield place, record
+
+
+def _matching(journal, text, kind, skip):
+    """As journal.find(), giving way while nothing matches; see beginning()."""
+    gc.collect()
+    from drybag.search import Query
+
+    query = Query(text)
+    looked = 0
+    for record in journal.records(kind):
+        looked += 1
+        if looked % _LOOK == 0:
+            yield None
+        if query.matches(record.kind, beginning(record)):
+            if skip:
+                skip -= 1
+            else:
+                yield 0, record
+
+
+def beginning(record):
+    """A record's body as bytes; of one over 8 KiB the first piece (about 4 KiB)."""
+    if record.body_size <= _WHOLE_BYTES:
+        return record.body
+    for piece in record.body_chunks():
+        return bytes(piece)
+    return b""
+
+
+def _content_sha(record):
+    """SHA-256 of what a record says: its canonical form with seq, stamp and rev 0."""
+    seq, stamp, rev = record.seq, record.stamp, record.rev
+    record.seq = record.stamp = record.rev = 0
+    h = hashlib.sha256(layout.canonical_head(record))
+    record.seq, record.stamp, record.rev = seq, stamp, rev
+    for piece in record.body_chunks():
+        h.update(piece)
+    return h.digest()
+
+
+def _plain(value):
+    """For JSON: bytes as text, or hex if they are none."""
+    if isinstance(value, dict):
+        return {str(key): _plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (bytes, bytearray)):
+        try:
+            return bytes(value).decode()
+        except UnicodeError:
+            return hexlify(value).decode()
+    return value

@@ -1,0 +1,224 @@
+"""Handsets for tests of the link: in this process with a clock of their own, and bad lines.
+
+The one in this process is the firmware's own application and the real journal on an emulated NOR
+flash; only `handset.board` is replaced. Time stands still but for what the tests and reads spend,
+so that patience costs nothing and every run is the same.
+"""
+
+import random
+from collections import deque
+
+from drybag_host.emulator.rom.nor import NorFlash, NorPartition
+from handset.app import App
+
+
+class Clock:
+    """Stands for the module `time` in drybag_host.linkline and drybag_host.link."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def monotonic(self):
+        return self.now_s
+
+    def time(self):
+        return 1.8e9 + self.now_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+    @classmethod
+    def install(cls, monkeypatch):
+        from drybag_host import link, linkline
+
+        clock = cls()
+        monkeypatch.setattr(link, "time", clock)
+        monkeypatch.setattr(linkline, "time", clock)
+        return clock
+
+
+class SimBoard:
+    """What handset.board.Board is on a chip. `to_board`, `from_board`: bytes on the line."""
+
+    boots = 0
+
+    def __init__(self, clock, size_bytes=1 << 20, device=None):
+        SimBoard.boots += 1
+        self.boot = 4000000000 + SimBoard.boots
+        self._clock = clock
+        self.device = device or NorPartition(NorFlash(size_bytes), 0, size_bytes)
+        self.to_board = deque()
+        self.from_board = bytearray()
+        self.bauds = []
+        self._time = 0
+
+    def read_into(self, buf, wait_ms):
+        n = 0
+        while n < len(buf) and self.to_board:
+            buf[n] = self.to_board.popleft()
+            n += 1
+        return n
+
+    def write(self, data):
+        self.from_board += bytes(data)
+
+    def set_baud(self, baud):
+        self.bauds.append(baud)
+
+    def partition(self):
+        return self.device
+
+    def clock(self):
+        return self._time
+
+    def set_clock(self, seconds):
+        self._time = seconds
+
+    def civil(self, seconds):
+        import datetime
+
+        at = datetime.datetime(2000, 1, 1) + datetime.timedelta(seconds=seconds)
+        return (at.year, at.month, at.day, at.hour, at.minute, at.second)
+
+    def seconds(self, civil):
+        import datetime
+
+        return int((datetime.datetime(*civil) - datetime.datetime(2000, 1, 1)).total_seconds())
+
+    def ticks_ms(self):
+        return int(self._clock.now_s * 1000)
+
+    def since_ms(self, ticks):
+        return self.ticks_ms() - ticks
+
+    def uptime_s(self):
+        return 0
+
+    def identity(self):
+        return "0011aabbccdd"
+
+    def name(self):
+        return "drybag-bbccdd"
+
+    def model(self):
+        return "a simulated board"
+
+    def micropython(self):
+        return "0.0.0"
+
+    def reset_cause(self):
+        return "power on"
+
+    def heap_free(self):
+        return 100000
+
+    def random(self, n):
+        return random.randbytes(n)
+
+
+class SimHandset:
+    """A handset in this process, and the console to it."""
+
+    name = "sim"
+
+    def __init__(self, clock, size_bytes=1 << 20):
+        self.clock = clock
+        self.board = SimBoard(clock, size_bytes)
+        self.written = 0
+        self.most_unread = 0
+        self.start()
+
+    def start(self):
+        self.app = App(self.board)
+        self.app.mount()
+        self.app.console.greet()
+
+    def reboot(self):
+        """Power off and on: all but the flash is forgotten."""
+        self.board = SimBoard(self.clock, device=self.board.device)
+        self.start()
+
+    def read(self, timeout_s=0.0):
+        deadline = self.clock.now_s + timeout_s
+        while True:
+            self.app.turn(0)
+            if self.board.from_board:
+                data = bytes(self.board.from_board[:512])
+                del self.board.from_board[:512]
+                return data
+            if self.clock.now_s >= deadline:
+                return b""
+            self.clock.now_s += 0.01
+
+    def write(self, data):
+        self.written += len(data)
+        self.board.to_board.extend(data)
+        self.most_unread = max(self.most_unread, len(self.board.to_board))
+
+    def close(self):
+        pass
+
+
+class NoisyLine:
+    """A console that now and then flips, drops, doubles or inserts a byte, both ways.
+
+    `every`: bytes between two faults on average.
+    """
+
+    def __init__(self, console, seed, every):
+        self._console = console
+        self._random = random.Random(seed)
+        self.every = every
+        self.name = console.name
+        self.faults = 0
+        self.close = console.close
+
+    def _spoil(self, data):
+        out = bytearray()
+        for c in data:
+            fault = self._random.randrange(self.every * 4)
+            self.faults += fault < 4
+            if fault == 0:
+                out.append(c ^ 1 << self._random.randrange(8))
+            elif fault == 1:
+                pass
+            elif fault == 2:
+                out += bytes((c, c))
+            elif fault == 3:
+                out += bytes((self._random.randrange(256), c))
+            else:
+                out.append(c)
+        return bytes(out)
+
+    def read(self, timeout_s=0.0):
+        return self._spoil(self._console.read(timeout_s))
+
+    def write(self, data):
+        self._console.write(self._spoil(data))
+
+
+class CutLine:
+    """A console whose cable is pulled after so many bytes read or written (None: never)."""
+
+    def __init__(self, console, read=None, written=None):
+        self._console = console
+        self._left = [read, written]
+        self.name = console.name
+
+    def _spend(self, way, n):
+        if self._left[way] is not None:
+            self._left[way] -= n
+            if self._left[way] < 0:
+                raise OSError(5, "Input/output error")
+
+    def read(self, timeout_s=0.0):
+        data = self._console.read(timeout_s)
+        self._spend(0, len(data))
+        return data
+
+    def write(self, data):
+        self._spend(1, len(data))
+        self._console.write(data)
+
+    def close(self):
+        self._console.close()
