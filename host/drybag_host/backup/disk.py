@@ -1,0 +1,194 @@
+"""Files that survive a crash of this computer: every durable step of a backup goes through here.
+
+Nothing is overwritten in place. A file counts once `sync_file` and the `sync_dir` of its folder
+have returned; a name changes by rename, in one step. Raises HostDiskFull and HostFile.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+
+from drybag_host.errors import BackupBusy, HostDiskFull, HostFile
+
+try:
+    import fcntl
+except ImportError:  # Windows: no flock, so no lock
+    fcntl = None
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_disk_full(error):
+    """True for an OSError that means no room: disk, quota or file size limit."""
+    return error.errno in _FULL
+
+
+@contextlib.contextmanager
+def explained(path):
+    """OSError of the block becomes HostDiskFull or HostFile that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        if is_disk_full(error):
+            raise HostDiskFull("the disk is full while writing %s" % where) from error
+        raise HostFile("%s: %s" % (where, os.strerror(error.errno or errno.EIO))) from error
+
+
+def make_dirs(path):
+    """Create a folder and its parents; the entries are synced."""
+    with explained(path):
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(os.path.abspath(path))
+        make_dirs(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        _sync_dir(parent)
+
+
+def write_file(path, chunks):
+    """Write a new file from bytes pieces and sync it; returns its size in bytes."""
+    size_bytes = 0
+    with explained(path), open(path, "wb") as file:
+        for chunk in chunks:
+            _write(file, chunk)
+            size_bytes += len(chunk)
+        _sync(file)
+    return size_bytes
+
+
+def replace_file(path, data):
+    """Write a whole small file so that either the old or the new one is there."""
+    temporary = path + ".tmp"
+    write_file(temporary, [data])
+    rename(temporary, path)
+
+
+def rename(old, new):
+    """Rename a file or folder, replacing a file; both folders are synced."""
+    with explained(new):
+        _rename(old, new)
+        _sync_dir(os.path.dirname(new))
+        if os.path.dirname(old) != os.path.dirname(new) and os.path.isdir(os.path.dirname(old)):
+            _sync_dir(os.path.dirname(old))
+
+
+def remove_tree(path):
+    """Remove a folder with what is in it; a symbolic link in it is removed, not followed."""
+    if not os.path.lexists(path):
+        return
+    with explained(path):
+        if os.path.islink(path) or not os.path.isdir(path):
+            os.unlink(path)
+            return
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(path)
+
+
+class Appender:
+    """A file that only grows; `flush()` makes what was added durable."""
+
+    def __init__(self, path, keep_bytes=0):
+        with explained(path):
+            self.path = path
+            self.file = open(path, "ab")
+            self.file.truncate(keep_bytes)
+            self.size_bytes = keep_bytes
+
+    def add(self, data):
+        with explained(self.path):
+            _write(self.file, data)
+        self.size_bytes += len(data)
+
+    def flush(self):
+        with explained(self.path):
+            _sync(self.file)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+        return False
+
+
+def read_file(path, limit_bytes=None):
+    """The bytes of a regular file; None where there is none. A symbolic link is refused."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HostFile("%s: %s" % (path, os.strerror(error.errno))) from error
+    if not stat.S_ISREG(mode):
+        raise HostFile("%s: not a regular file" % path)
+    with explained(path), open(path, "rb") as file:
+        return file.read() if limit_bytes is None else file.read(limit_bytes)
+
+
+def free_bytes(path):
+    """Free space where `path` is or will be, in bytes."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    with explained(path):
+        room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize
+
+
+@contextlib.contextmanager
+def lock(folder):
+    """One writer a backup. Raises BackupBusy while another program holds it."""
+    if fcntl is None:
+        yield
+        return
+    path = os.path.join(folder, ".lock")
+    with explained(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise BackupBusy(
+                    "another drybag writes to %s" % folder, "wait until it has finished"
+                ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+# The four steps below are all that touches the disk when writing: the tests fail each of them.
+
+
+def _write(file, data):
+    file.write(data)
+
+
+def _sync(file):
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _rename(old, new):
+    os.replace(old, new)
+
+
+def _sync_dir(path):
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,272 @@
+"""`drybag`: the parser, the only place that prints errors, the exit codes.
+
+Each module in commands/ is one command of the same name (a trailing underscore dropped):
+`add_parser(sub)` describes it, `run(args)` does it and returns an exit code or None.
+"""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import shutil
+import sys
+
+from drybag.errors import DrybagError
+
+from drybag_host import commands
+from drybag_host.errors import HostDiskFull, HostFile, Usage
+from drybag_host.output import Output
+
+EXIT_CODES = (
+    (0, "done", "everything asked for was done, and verified where the command says so"),
+    (1, "DrybagError", "an error of Drybag's own that has no number"),
+    (2, "Usage", "the command line does not fit together"),
+    (3, "BadInput", "a file or value cannot be used"),
+    (4, "NotFound", "no such record or blob"),
+    (5, "NoSpace", "the handset's flash is full"),
+    (6, "Damaged", "a CRC or hash on the handset does not match"),
+    (7, "NotMountable", "the journal is newer than this tool, or damaged beyond mounting"),
+    (8, "JournalClosed", "the handset's journal stopped after its flash failed"),
+    (9, "Partial", "part of the work is done; what is missing was named"),
+    (10, "PortBusy", "another program has the port, or it may not be opened"),
+    (11, "NotAHandset", "something answers there, but it is no Drybag handset"),
+    (12, "LinkTimeout", "no answer in time"),
+    (13, "LinkLost", "the port went away: cable pulled or power off"),
+    (14, "BoardRebooted", "the handset restarted in the middle"),
+    (15, "NoSuchTarget", "no board, port or backup of that name"),
+    (16, "BackupDamaged", "the backup does not match its hashes, or is incomplete"),
+    (17, "HostDiskFull", "this computer's disk is full"),
+    (18, "EmulatorError", "the emulated board cannot be made, started or found"),
+    (19, "LinkError", "the serial link failed in another way"),
+    (20, "OtherHandset", "the backup belongs to another handset or journal"),
+    (21, "BackupBusy", "another program writes to this backup"),
+    (22, "NotVerified", "handset and copy still differ after everything was tried"),
+    (23, "HostFile", "a file or folder of this computer cannot be read or written"),
+    (24, "Declined", "a question was answered with no, or nobody was there to ask"),
+    (30, "NameTaken", "an emulated board of that name exists"),
+    (31, "AlreadyRunning", "the emulated board has power already"),
+    (32, "NotRunning", "the emulated board is stopped or without power"),
+    (33, "ImageProblem", "the flash image is missing, of the wrong size or cannot be made"),
+    (34, "ImageInUse", "another emulated board runs on the same image"),
+    (35, "BoardFileError", "a board file or partition table is wrong"),
+    (70, "unexpected", "a bug: run again with --debug and report what it prints"),
+    (130, "interrupted", "stopped with Ctrl-C; what was reported as done is done"),
+    (141, "closed pipe", "the program that read the output went away"),
+)
+
+# What to do next, for errors of the shared library, which knows no command lines.
+HINTS = {
+    "NoSpace": "delete records or photos (drybag delete), or shrink the picture; then run it again",
+    "TooLarge": "split the record, or shrink the picture, and import it again",
+    "NotFound": "drybag show TARGET lists what is there",
+    "Damaged": "drybag scrub TARGET names what is damaged; drybag pull saves what is intact",
+    "FormatNewer": "install a newer Drybag: pip install --upgrade drybag",
+    "NotMountable": "do not format it: an image of the flash can still be salvaged",
+    "JournalClosed": "restart the handset and run the command again",
+}
+
+DESCRIPTION = """\
+Drybag keeps contacts, calendar, to-dos, notes and photos on an ESP32 handset through any loss of
+power. These commands fill it, back it up, and take everything out again as standard files.
+
+A TARGET is emu:NAME (an emulated board), a serial port such as /dev/ttyUSB0, or auto (the only
+handset there is). Where DIR|TARGET stands, a backup folder does as well."""
+
+EXAMPLE = """\
+example:
+  drybag emu create demo && drybag emu start demo
+  drybag import emu:demo contacts.vcf calendar.ics photo.jpg
+  drybag pull emu:demo ~/handset-backup
+  drybag export ~/handset-backup ~/everything-i-have
+"""
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps descriptions of one paragraph; text with line breaks of its own stays as it is."""
+
+    def __init__(self, prog):
+        columns = shutil.get_terminal_size().columns
+        super().__init__(prog, max_help_position=26, width=min(columns, 100) - 2)
+
+    def _fill_text(self, text, width, indent):
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises Usage instead of printing."""
+
+    def error(self, message):
+        raise Usage(message, "%s --help" % self.prog, usage=self.format_usage().strip())
+
+
+def exit_code_table():
+    """The exit codes as text, one a line, for `drybag --help`."""
+    rows = ["  %3d  %-14s %s" % row for row in EXIT_CODES]
+    return "exit codes:\n" + "\n".join(rows)
+
+
+def version():
+    """The version of the installed package, or of the source tree it runs from."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("drybag")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        print("drybag " + version())
+        parser.exit(0)
+
+
+def command_names():
+    """{command: module name} of everything in commands/."""
+    names = [m.name for m in pkgutil.iter_modules(commands.__path__) if m.name[0] != "_"]
+    return {name.rstrip("_").replace("_", "-"): name for name in names}
+
+
+def build_parser(only=None):
+    """The parser with every command, or with the one named, which starts faster."""
+    parser = Parser(
+        prog="drybag",
+        description=DESCRIPTION,
+        epilog=EXAMPLE + "\n" + exit_code_table(),
+        formatter_class=Formatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    _add_common(parser)
+    sub = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    names = command_names()
+    modules = []
+    for command in [only] if only in names else names:
+        module = importlib.import_module("%s.%s" % (commands.__name__, names[command]))
+        modules.append((getattr(module, "ORDER", 90), command, module))
+    for _, _, module in sorted(modules, key=lambda item: item[:2]):
+        known = set(sub.choices)
+        module.add_parser(sub)
+        for name in set(sub.choices) - known:
+            sub.choices[name].set_defaults(run=module.run)
+            _finish(sub.choices[name])
+    return parser
+
+
+def _finish(parser):
+    """The formatter and the common options, for a command and the commands inside it."""
+    parser.formatter_class = Formatter
+    _add_common(parser)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in set(action.choices.values()):
+                _finish(child)
+
+
+def _add_common(parser):
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS,
+        help="print one JSON document on stdout, messages on stderr",
+    )  # fmt: skip
+    group.add_argument(
+        "--quiet", action="store_true", default=argparse.SUPPRESS,
+        help="no messages and no progress, only the result",
+    )  # fmt: skip
+    group.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS,
+        help="print the traceback of an error",
+    )  # fmt: skip
+
+
+def _describe(error):
+    """(class name, message, hint, exit code, details) of what ended the command."""
+    if isinstance(error, DrybagError):
+        hint = getattr(error, "hint", "") or ""
+        if not hint:
+            hint = next(
+                (HINTS[c.__name__] for c in type(error).__mro__ if c.__name__ in HINTS), ""
+            )
+        details = dict(getattr(error, "details", {}))
+        if getattr(error, "missing_bytes", 0):
+            details["missing_bytes"] = error.missing_bytes
+        return type(error).__name__, str(error), hint, error.exit_code, details
+    if isinstance(error, KeyboardInterrupt):
+        hint = "run the same command again: it goes on where it stopped"
+        return "Interrupted", "stopped", hint, 130, {}
+    if isinstance(error, OSError) and error.errno is not None:
+        from drybag_host.backup.disk import is_disk_full
+
+        kind = HostDiskFull if is_disk_full(error) else HostFile
+        where = "%s: " % error.filename if error.filename else ""
+        return kind.__name__, where + os.strerror(error.errno), kind.hint, kind.exit_code, {}
+    text = "unexpected %s: %s" % (type(error).__name__, error)
+    return type(error).__name__, text, "run it again with --debug and report the output", 70, {}
+
+
+def _report(out, error, debug):
+    """Print an error the way the output mode asks for; returns the exit code."""
+    name, message, hint, code, details = _describe(error)
+    if debug:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    if out.json_mode:
+        fields = {"class": name, "message": message, "exit_code": code, "hint": hint, **details}
+        out.document({"error": fields})
+    else:
+        if "usage" in details:
+            out.stderr.write(details["usage"] + "\n")
+        out.error(message, hint)
+    return code
+
+
+def _quiet_exit():
+    """The reader of our output went away: say nothing more, not even when Python shuts down."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    return 141
+
+
+def main(argv=None):
+    """Run one command line; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    before = argv[: argv.index("--")] if "--" in argv else argv
+    out = Output("--json" in before, quiet="--quiet" in before)
+    debug = "--debug" in before
+    try:
+        try:
+            code = _run(argv, out)
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            code = _report(out, error, debug)
+        out.finish()
+        return code
+    except BrokenPipeError:
+        return _quiet_exit()
+
+
+def _run(argv, out):
+    first = next((word for word in argv if not word.startswith("-")), None)
+    parser = build_parser(first)
+    args = parser.parse_args(argv)
+    if not getattr(args, "run", None):
+        if argv:
+            raise Usage("a command is missing", "drybag --help")
+        parser.print_help()
+        return 0
+    out.json_mode = getattr(args, "json", False)
+    out.quiet = getattr(args, "quiet", False)
+    args.out = out
+    args.build_parser = build_parser
+    args.tool_version = version
+    return args.run(args) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One thin module a command: `add_parser(sub)` and `run(args) -> exit code`."""

@@ -1,0 +1,260 @@
+"""What a command works on: an emulated board, a serial port, the only handset there is, a backup.
+
+`Session` keeps a handset's link alive: after a pulled cable or a reboot it connects again and the
+work goes on. The work handed to `attempt` must therefore be able to begin again.
+"""
+
+import contextlib
+import os
+import stat
+import time
+
+from drybag_host.errors import (
+    BoardRebooted,
+    EmulatorError,
+    LinkError,
+    LinkLost,
+    LinkTimeout,
+    NoSuchTarget,
+    NotAHandset,
+    OtherHandset,
+    PortBusy,
+)
+
+TARGET_HELP = "emu:NAME, a serial port, or auto"
+WAIT_S = 60
+MAX_FAILURES = 5
+_PAUSE_S = 0.25
+_BREAKS = (LinkLost, LinkTimeout, BoardRebooted)
+_COMING_BACK = (LinkError, EmulatorError, NoSuchTarget, OSError)
+
+
+def add_handset(parser, name="target"):
+    """The TARGET argument and the options that go with a handset."""
+    parser.add_argument(name, metavar="TARGET", help=TARGET_HELP)
+    add_link_options(parser)
+
+
+def add_source(parser, nargs=None):
+    """The DIR|TARGET argument: a backup, or a handset."""
+    parser.add_argument(
+        "source", metavar="DIR|TARGET", nargs=nargs, help="a backup folder; or " + TARGET_HELP
+    )
+    add_link_options(parser)
+
+
+def add_link_options(parser):
+    group = parser.add_argument_group("handset")
+    group.add_argument(
+        "--start", action="store_true", help="start the emulated board if it is stopped"
+    )
+    group.add_argument(
+        "--wait", type=float, default=WAIT_S, metavar="SECONDS",
+        help="how long to wait for a handset that goes away meanwhile (%(default)s)",
+    )  # fmt: skip
+
+
+def is_folder(text):
+    """True if a DIR|TARGET names a folder."""
+    return not text.startswith("emu:") and os.path.isdir(text)
+
+
+def candidates():
+    """[(target, what it is)] of every handset that `auto` can find."""
+    from serial.tools import list_ports
+
+    from drybag_host.emulator.boards import list_boards
+
+    found = [
+        ("emu:" + row["name"], "emulated %s" % row["board"])
+        for row in list_boards()
+        if row["running"] and row["power"] not in (False, "off")
+    ]
+    ports = [(p.device, p.description) for p in list_ports.comports() if p.vid is not None]
+    return found + sorted(ports)
+
+
+def resolve(text):
+    """The target a word stands for; `auto` is looked up. Raises NoSuchTarget."""
+    if text == "auto":
+        found = candidates()
+        if len(found) == 1:
+            return found[0][0]
+        if not found:
+            raise NoSuchTarget(
+                "auto: no handset found",
+                "plug one in, or start an emulated one: drybag emu start NAME",
+            )
+        names = ", ".join("%s (%s)" % row for row in found)
+        raise NoSuchTarget(
+            "auto: %d handsets found: %s" % (len(found), names),
+            "name one of them",
+            candidates=[name for name, _ in found],
+        )
+    if text.startswith("emu:"):
+        return text
+    _check_port(text)
+    return text
+
+
+def _check_port(path):
+    """Raises NoSuchTarget or PortBusy, with what to do, before the port is opened."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        if os.name == "nt" and path.upper().startswith("COM"):
+            return
+        ports = ", ".join(name for name, _ in _quiet_candidates())
+        raise NoSuchTarget(
+            "%s: no such port, board or folder" % path,
+            "found: " + ports if ports else "emulated boards are named emu:NAME; drybag emu list",
+        ) from None
+    if stat.S_ISDIR(mode):
+        raise NoSuchTarget("%s is a folder, not a handset" % path, "name " + TARGET_HELP)
+    if not stat.S_ISCHR(mode):
+        raise NoSuchTarget("%s is a file, not a serial port" % path, "name " + TARGET_HELP)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PortBusy(
+            "%s: you may not open this port" % path,
+            "sudo usermod -aG dialout $USER, then log in again (Arch Linux: group uucp)",
+        )
+
+
+def _quiet_candidates():
+    try:
+        return candidates()
+    except (ImportError, OSError):
+        return []
+
+
+def open_session(args, text=None, fault_ok=False):
+    """A connected Session for the TARGET of a command line; `fault_ok`: see Session."""
+    text = args.target if text is None else text
+    target = resolve(text)
+    if target.startswith("emu:") and args.start:
+        _start_board(target, args.out)
+    return Session(lambda: _connect(target), target, args.out, args.wait, fault_ok)
+
+
+def _start_board(target, out):
+    from drybag_host.emulator.boards import EmulatedBoard
+
+    board = EmulatedBoard(target.partition(":")[2])
+    if not board.is_running:
+        out.say("starting %s" % target)
+        board.start()
+    elif not board.is_powered:
+        out.say("power on for %s" % target)
+        board.power_on()
+
+
+def _connect(target):
+    from drybag_host.board import open_console
+    from drybag_host.link import HandsetLink
+
+    return HandsetLink(open_console(target))
+
+
+class Info:
+    """What a handset says of itself. `raw`: the whole hello as a dict."""
+
+    def __init__(self, raw):
+        self.raw = dict(raw)
+        self.id = _word(raw.get("id", ""))
+        self.name = _word(raw.get("name", "")) or self.id
+        self.epoch = raw["epoch"]
+        self.last_seq = raw["last_seq"]
+        self.counts = dict(raw.get("counts") or {})
+        self.free_bytes = raw.get("free", 0)
+
+
+def _word(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class Session:
+    """A handset behind a link that may break. Use as a context manager.
+
+    `connect()` -> HandsetLink; `wait_s`: patience when it goes away; `fault_ok`: also of a
+    handset that cannot open its journal. Raises what connecting raises, at once the first time.
+    """
+
+    def __init__(self, connect, target, out, wait_s=WAIT_S, fault_ok=False):
+        self.target = target
+        self.out = out
+        self.wait_s = wait_s
+        self.fault_ok = fault_ok
+        self.reconnects = 0
+        self._connect = connect
+        self._failures = 0
+        self.link = None
+        self.info = None
+        self._open()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+        return False
+
+    def close(self):
+        link, self.link = self.link, None
+        if link is not None:
+            with contextlib.suppress(LinkError, OSError):
+                link.close()
+
+    def _open(self):
+        link = self._connect()
+        try:
+            info = Info(link.hello(allow_fault=self.fault_ok))
+        except BaseException:
+            with contextlib.suppress(LinkError, OSError):
+                link.close()
+            raise
+        if self.info and (info.id, info.epoch) != (self.info.id, self.info.epoch):
+            link.close()
+            raise OtherHandset(
+                "another handset answers at %s now: %s instead of %s"
+                % (self.target, info.name, self.info.name),
+                "connect the first one again, then run the command again",
+            )
+        self.link, self.info = link, info
+
+    def hello(self):
+        """Info as of now."""
+        self.info = self.attempt(lambda link: Info(link.hello(allow_fault=self.fault_ok)))
+        return self.info
+
+    def progressed(self):
+        """Called by work that got something done: a later failure starts counting anew."""
+        self._failures = 0
+
+    def attempt(self, work):
+        """work(link), and again after the link broke. Raises LinkError when it stays broken."""
+        while True:
+            try:
+                return work(self.link)
+            except _BREAKS as error:
+                self._failures += 1
+                if self._failures > MAX_FAILURES or self.wait_s <= 0:
+                    raise
+                self._reconnect(error)
+
+    def _reconnect(self, error):
+        self.close()
+        self.out.say("%s; waiting for %s to come back" % (error, self.target))
+        deadline = time.monotonic() + self.wait_s
+        while True:
+            time.sleep(_PAUSE_S)
+            try:
+                self._open()
+                break
+            except NotAHandset:
+                if time.monotonic() > deadline:
+                    raise
+            except _COMING_BACK:
+                if time.monotonic() > deadline:
+                    raise error from None
+        self.reconnects += 1
+        self.out.say("%s is back: going on" % self.target)
