@@ -1,0 +1,1 @@
+"""The power-cut rig: workloads cut at every flash command, booted, judged against an oracle."""

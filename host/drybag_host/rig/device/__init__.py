@@ -1,0 +1,1 @@
+"""The half of the rig that runs in real MicroPython (and, for its tests, in CPython)."""
