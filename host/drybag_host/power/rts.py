@@ -1,0 +1,11 @@
+"""The RTS line of a serial port as a switch."""
+
+from ._line import KEYS, NOTES, open_line
+
+SUMMARY = "the RTS line of a serial adapter, with the polarity you wired"
+EXAMPLE = '[rts]\nport = "/dev/ttyUSB1"\nasserted = "on"\n'
+__all__ = ["EXAMPLE", "KEYS", "NOTES", "SUMMARY", "open"]
+
+
+def open(settings, target):
+    return open_line("rts", settings, target)
