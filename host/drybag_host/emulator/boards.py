@@ -128,7 +128,11 @@ class EmulatedBoard:
         return False
 
     def state(self):
-        """A dict: running, power (`on`/`off`), why_off, pid, pty, boots."""
+        """A dict: running, power (`on`/`off`), why_off, pid, pty, boots, cut.
+
+        `cut`: with the power off, where it was cut: {"op": "program", "erase" or None for between
+        commands, "address" in the flash, "state" it was left in}; None if that is not known.
+        """
         if self.is_running:
             try:
                 return {"running": True, **self._ask("state")}
@@ -142,6 +146,7 @@ class EmulatedBoard:
             "pid": None,
             "pty": None,
             "boots": saved.get("boots", 0),
+            "cut": None,
         }
 
     @property

@@ -26,6 +26,11 @@ _RESETS_A_SECOND = 10
 _BREATH_S = 0.2
 
 
+def _fell(op, address, state):
+    """Where a cut fell: a command, its address in the flash, its torn state; Nones if between."""
+    return {"op": op, "address": address, "state": state}
+
+
 class Supervisor:
     def __init__(self, folder, lock_fd, image_fd):
         self.folder = folder
@@ -45,6 +50,7 @@ class Supervisor:
         self._air_fd = os.open(folder + "/wifi", os.O_RDONLY)
         self._power = False
         self._why_off = "not started"
+        self._fell = None
         self._boots = read_json(folder + "/state.json", {}).get("boots", 0)
         self._cut = (0, None, 0)
         self._timing = False
@@ -81,6 +87,7 @@ class Supervisor:
             "pid": os.getpid(),
             "pty": self.console.path,
             "boots": self._boots,
+            "cut": None if self._power else self._fell,
         }
 
     def save_state(self):
@@ -95,6 +102,7 @@ class Supervisor:
         self._timing = timing
         self.console.baud = baud
         self._power = True
+        self._fell = None
         self._crashes = 0
         self._boot(PWRON_RESET)
 
@@ -108,6 +116,8 @@ class Supervisor:
         _, under_way = read_counters(self._counters_path)
         if under_way:
             self._tear(under_way, self._boots if seed is None else seed)
+        elif self._fell is None:
+            self._fell = _fell(None, None, None)
         if why.startswith(("rule", "panic")):
             self.console.say(("\r\n%s\r\n" % why).encode())
         else:
@@ -125,7 +135,8 @@ class Supervisor:
         with open(os.dup(self._image_fd), "r+b", buffering=0) as image:
             flash = NorFlash(self._chip["flash_bytes"], image)
             flash.restore_faults(self._faults)
-            flash.tear(*command, seed=seed)
+            state = flash.tear(*command, seed=seed)
+        self._fell = _fell(command[0], command[1], state)
         self._set_faults(flash.fault_state())
         clear_under_way(self._counters_path)
 
@@ -197,6 +208,10 @@ class Supervisor:
             self._clock_offset_us = int(rest)
         elif word == "rtc_memory":
             self._rtc_memory = rest
+        elif word == "cut" and rest:
+            op, address, state = rest.split()
+            self._fell = _fell(op, int(address), state)
+            return False
         else:
             return False
         return True

@@ -153,7 +153,8 @@ def guarded(command, *args):
         return _with_room(command, *args)
     except nor.PowerCut:
         _command_done()
-        stop("cut")
+        what = "program" if _counters[10] else "erase"
+        stop("cut %s %d %s" % (what, _counters[9], flash.torn))
     except nor.NorRuleError as error:
         stop("rule %s" % error)
 

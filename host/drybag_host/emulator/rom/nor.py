@@ -173,6 +173,7 @@ class NorFlash:
         self.on_done = None
         self.on_fault = None
         self.dead = False
+        self.torn = None  # what the armed cut left: a state
         self.commands = 0
         self._cut_at = 0
         self._cut_state = None
@@ -287,7 +288,7 @@ class NorFlash:
         self.commands += 1
         if self.commands == self._cut_at:
             self._cut_at = 0
-            self.tear(op, addr, data, self._cut_state, self._cut_seed)
+            self.torn = self.tear(op, addr, data, self._cut_state, self._cut_seed)
             self.dead = True
             raise PowerCut("power cut at flash command %d, 0x%x" % (self.commands, addr))
 
