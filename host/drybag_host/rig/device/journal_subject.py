@@ -1,0 +1,440 @@
+"""Our journal as the subject of the rig: a person with a handset, and who judges what it shows."""
+
+import hashlib
+
+from drybag import journal, layout, recovery
+from drybag.errors import Damaged, DrybagError, JournalClosed, NoSpace, NotFound
+from drybag_host.rig.device import oracle as model
+from drybag_host.rig.device import workloads
+from drybag_host.rig.device.ops import text
+from drybag_host.rig.device.oracle import Oracle, Problem, Version
+
+EPOCH = 0x5EED0001
+UNIT = 64
+_ROOMY_UNITS = 100
+
+
+class Broken(Exception):
+    """The journal refused or allowed what it should not have: a problem, not a cut."""
+
+
+class JournalSubject:
+    """What the rig's engine asks of a subject; see /host/drybag_host/rig/device/sweep.py."""
+
+    full = (NoSpace,)
+
+    def __init__(self, name="journal"):
+        self.name = name
+
+    def workload(self, name, seed):
+        return workloads.workload(name, seed)
+
+    def oracle(self):
+        return Oracle()
+
+    def user(self, chip, oracle):
+        return JournalUser(chip, oracle)
+
+    def place(self, memory, op, addr, data):
+        """Where on flash a command works: 'log header', 'entry', 'parity', 'blob', ..."""
+        sector, offset = addr - addr % 4096, addr % 4096
+        if op == "program" and offset == 0:
+            prefix = layout.parse_prefix(data) if len(data) >= 16 else None
+        else:
+            prefix = layout.parse_prefix(memoryview(memory)[sector : sector + 16])
+        if prefix is None:
+            return "littlefs" if op == "program" else "erase of littlefs or blank"
+        kind = {layout.LOG: "log", layout.BLOB: "blob", layout.SPARE: "spare"}[prefix[1]]
+        if op == "erase":
+            return "erase of " + kind
+        if offset == 0:
+            return kind + " header"
+        if kind == "log":
+            return "parity" if offset >= 15 * 256 and offset % 256 < 192 else "entry"
+        return kind
+
+
+class Clock:
+    """Seconds since 2000 that move only when told."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+class JournalUser:
+    """Every call goes to the oracle and to the journal."""
+
+    def __init__(self, chip, oracle):
+        self.chip = chip
+        self.oracle = oracle
+        self.clock = Clock(max(1000, oracle.stamp))
+        self.j = None
+        self.device = None
+
+    # -- operations ------------------------------------------------------------------------------
+    def boot(self):
+        """Power is there: mount, recover, be ready for writes."""
+        self.device = self.chip.partition()
+        self.j = mount(self.device, self.clock)
+
+    def do(self, op):
+        """One operation of ops.py. Raises what the journal raises when the power goes."""
+        getattr(self, "_op_" + op[0])(*op[1:])
+
+    def _op_boot(self):
+        self.boot()
+
+    def _op_seal(self):
+        self.j.close()
+        self.boot()
+
+    def _op_format(self, number, seq, ckpt_id, blob):
+        real = recovery._begin
+
+        def begin(log, report):
+            log.first = log.next_number = number
+            log.next_seq, log.ckpt_id, log.next_blob = seq, ckpt_id, blob
+            return real(log, report)
+
+        recovery._begin = begin
+        try:
+            self.boot()
+        finally:
+            recovery._begin = real
+
+    def _op_put(self, kind, uid, body, blobs=(), parent=0):
+        shas = tuple([self._sha(*blob) for blob in blobs])
+        op = ("put", kind, uid, body, shas, parent)
+        self._call([op], self.j.put, *op[1:])
+
+    def _op_delete(self, kind, uid):
+        self._call([("delete", kind, uid)], self.j.delete, kind, uid)
+
+    def _op_batch(self, ops):
+        self._call(ops, self.j.batch, ops)
+
+    def _op_undelete(self, kind, uid):
+        was = self.oracle.graves.get((kind, uid))
+        if was is None or (kind, uid) in self.oracle.live:
+            return
+        op = ("put", kind, uid, was.body, was.blobs, was.parent)
+        self._call([op], self.j.undelete, kind, uid)
+
+    def _op_blob(self, n, size):
+        try:
+            self._store(n, size)
+        except NoSpace:
+            pass
+
+    def _store(self, n, size, piece=1000):
+        data = text(n, size)
+        sha = self._sha(n, size)
+        writer = self.j.blob_writer(sha, size)
+        for at in range(0, size, piece):
+            writer.write(data[at : at + piece])
+        writer.finish()
+        return sha
+
+    def _sha(self, n, size):
+        sha = hashlib.sha256(text(n, size)).digest()
+        self.oracle.blobs[sha] = (n, size)
+        return sha
+
+    def _op_photo(self, uid, n, size):
+        try:
+            self._store(n, size)
+        except NoSpace:
+            return
+        self._op_put(5, uid, b"FN:" + uid + b"\n", ((n, size),))
+
+    def _op_update(self, n, size):
+        key = self._newest()
+        if key is None:
+            self._must_refuse(NotFound, self.j.update, 1, b"nobody", b"x")
+        else:
+            op = ("put", key[0], key[1], text(n, size), (), 0)
+            self._call([op], self.j.update, *op[1:])
+
+    def _op_remove(self):
+        key = self._oldest()
+        if key is None:
+            self._must_refuse(NotFound, self.j.delete, 1, b"nobody")
+        else:
+            self._op_delete(*key)
+
+    def _op_mixed(self, n):
+        ops = [("put", 2, b"m%d-%d" % (n, i), text(i, 30 + 150 * i)) for i in range(3)]
+        newest, oldest = self._newest(), self._oldest()
+        if newest:
+            ops.insert(1, ("put", newest[0], newest[1], text(n, 120), (), 5))
+        if oldest and oldest != newest:
+            ops.append(("delete", oldest[0], oldest[1]))
+        self._op_batch(ops)
+
+    def _op_restore(self):
+        """As restoring a backup does: what is missing comes back, what is there is put again."""
+        for kind, uid in sorted(self.oracle.graves, reverse=True):
+            if (kind, uid) not in self.oracle.live:
+                return self._op_undelete(kind, uid)
+        key = self._newest()
+        if key:
+            was = self.oracle.live[key]
+            op = ("put", key[0], key[1], was.body, was.blobs, was.parent)
+            self._call([op], self.j.put, *op[1:])
+
+    def _op_compaction(self, n):
+        """Updates of two long records until the oldest segment has gone."""
+        log = self.j._log
+        first = log.first
+        for i in range(200):
+            self._op_put(1, b"turn%d" % (i % 2), text(n + i, 1300))
+            if log.first != first:
+                return
+        raise Broken("no compaction in 200 long updates")
+
+    def _op_fill(self, kind, size, prefix=b"f"):
+        """Put records with bodies of `size` bytes until there is no space."""
+        for n in range(10000):
+            before = self.oracle.last_seq
+            self._op_put(kind, prefix + b"%04d" % n, text(n, size))
+            if self.oracle.last_seq == before:
+                return
+        raise Broken("%d records and never full" % n)
+
+    def _op_checkpoint(self):
+        self.j.checkpoint()
+
+    def _op_scrub(self):
+        for finding in self.j.scrub():
+            if finding["kind"] not in ("progress", "summary"):
+                raise Broken("scrub of an undamaged journal found %r" % finding)
+
+    def _newest(self):
+        live = self.oracle.live
+        return max(live, key=lambda key: live[key].seq) if live else None
+
+    def _oldest(self):
+        live = self.oracle.live
+        return min(live, key=lambda key: live[key].seq) if live else None
+
+    # -- calls -----------------------------------------------------------------------------------
+    def _call(self, ops, call, *args):
+        """One call that writes. A refusal must have a reason that the oracle can see."""
+        self.clock.now += 7
+        self.oracle.begin(ops, self.clock.now)
+        try:
+            seq = call(*args)
+        except Exception as error:
+            if self.chip.nor.dead:
+                raise
+            self.oracle.refused()
+            if not self._may_refuse(ops, error):
+                raise
+            return
+        self.oracle.acknowledged(seq)
+
+    def _may_refuse(self, ops, error):
+        if isinstance(error, NotFound):
+            gone = [op for op in ops if op[0] == "delete" and (op[1], op[2]) not in self.oracle.live]
+            return gone or len(ops) == 1 and ops[0][0] == "put"  # an undelete, compacted
+        if isinstance(error, NoSpace):
+            return not self._roomy() and any(op[0] != "delete" for op in ops)
+        return isinstance(error, layout_errors)
+
+    def _roomy(self):
+        """True if so little is live that nothing may be refused for want of space."""
+        units = 0
+        for (_, uid), version in self.oracle.live.items():
+            if version.blobs or len(version.body) > 1300:
+                return False
+            units += (22 + len(uid) + len(version.body) + 4 + UNIT - 1) // UNIT
+        return units < _ROOMY_UNITS and self.j.report["filesystem"] == "ok"
+
+    def _must_refuse(self, kind, call, *args):
+        try:
+            call(*args)
+        except kind:
+            return
+        raise Broken("%s should have been raised" % kind.__name__)
+
+    # -- judging ---------------------------------------------------------------------------------
+    def judge(self, deep=False):
+        """Problems, none if all that was acknowledged is there; settles the call in flight."""
+        try:
+            return self._judge(deep)
+        except (DrybagError, OSError, KeyError, IndexError, ValueError) as error:
+            return [Problem(model.RECORD_LOST, "every record can be read", repr(error))]
+
+    def _judge(self, deep):
+        j, oracle = self.j, self.oracle
+        found = {}
+        for record in j.records():
+            key = record.kind, record.uid
+            if key in found:
+                return [Problem(model.RECORD_LOST, "%r once" % (key,), "twice")]
+            found[key] = _version(record)
+        problems = oracle.settle(found, self._tombstone_seq)
+        if problems:
+            return problems
+        if j.last_seq < oracle.last_seq:
+            return [_number("last_seq", oracle.last_seq, j.last_seq)]
+        wanted, digest = oracle.digest(), j.digest()
+        if digest != wanted:
+            return [Problem(model.RECORD_LOST, "digest of %d records" % wanted[0], "another")]
+        if j.count() != wanted[0]:
+            return [_number("count", wanted[0], j.count())]
+        problems = self._judge_reads(found, deep)
+        if deep and not problems:
+            problems = self._judge_history() or self._judge_changes()
+        return problems
+
+    def _tombstone_seq(self, kind, uid):
+        newest = self.j.history(kind, uid)[:1]
+        return newest[0].seq if newest and newest[0].deleted else 0
+
+    def _judge_reads(self, found, deep):
+        keys = list(found)
+        for kind, uid in keys if deep else keys[:2] + keys[-2:]:
+            if self.j.get(kind, uid).body != found[kind, uid].body:
+                return [Problem(model.RECORD_LOST, "get() as records()", "differs: %r" % uid)]
+        for version in found.values():
+            for sha in version.blobs:
+                if b"".join([bytes(p) for p in self.j.read_blob(sha)]) != self._blob(sha):
+                    return [Problem(model.RECORD_LOST, "the blob of a record", "other bytes")]
+        return []
+
+    def _blob(self, sha):
+        return text(*self.oracle.blobs[sha])
+
+    def _judge_history(self):
+        for (kind, uid), known in self.oracle.ever.items():
+            versions = self.j.history(kind, uid)
+            for version in versions:
+                if (version.seq, None if version.deleted else version.body) not in known:
+                    return [Problem(model.NEVER_WRITTEN, "history of %r as it was" % uid,
+                                    "seq %d" % version.seq)]  # fmt: skip
+            if (kind, uid) in self.oracle.live:
+                newest = self.oracle.live[kind, uid].seq
+                if not versions or versions[0].seq != newest:
+                    return [Problem(model.RECORD_LOST, "history of %r from seq %d" % (uid, newest),
+                                    "another beginning")]  # fmt: skip
+        return []
+
+    def _judge_changes(self):
+        live, oracle = set(), self.oracle
+        for _, record in self.j.changes(0):
+            key = record.kind, record.uid
+            if record.deleted:
+                if key in oracle.live or key not in oracle.ever:
+                    return [Problem(model.RECORD_LOST, "no tombstone of %r" % (key,), "one")]
+            else:
+                live.add((key, record.seq))
+        if live != {(key, version.seq) for key, version in oracle.live.items()}:
+            return [Problem(model.RECORD_LOST, "changes() ends in the live records", "others")]
+        return []
+
+    def judge_damaged(self):
+        """As judge, after damage at rest: what is intact is served, the rest is reported."""
+        oracle, found = self.oracle, {}
+        try:
+            for record in self.j.records():
+                try:
+                    found[record.kind, record.uid] = _version(record)
+                except Damaged:  # its body is a blob that is harmed: scrub names it
+                    continue
+            reported = self._reported()
+        except (DrybagError, OSError, KeyError, IndexError, ValueError) as error:
+            return [Problem(model.RECORD_LOST, "intact records are served", repr(error))]
+        problems = []
+        for key, version in found.items():
+            if version != oracle.live.get(key) and not oracle.known(key, version):
+                problems.append(Problem(model.TORN_SHOWN, "nothing that never was",
+                                        model.name(key, version)))  # fmt: skip
+        if not problems and found != oracle.live and not reported:
+            flight = oracle.flight
+            problems = oracle.settle(found, self._tombstone_seq)
+            problems = [Problem(model.NOT_REPORTED, p.expected, p.found) for p in problems]
+            oracle.flight = flight
+        if not problems:
+            oracle.live = found  # the damage is known: from here on this is what must stay
+            oracle.flight = None
+            oracle.last_seq = max(oracle.last_seq, self.j.last_seq)
+        return problems
+
+    def _reported(self):
+        """True if recovery's report, the digest or a scrub says that something is damaged."""
+        report = self.j.report
+        if report["filesystem"] != "ok" or report.get("damaged") or report["read_only"]:
+            return True
+        for finding in self.j.scrub():
+            if finding["kind"] not in ("progress", "summary", "repaired"):
+                return True
+        return False
+
+    # -- epilogue --------------------------------------------------------------------------------
+    def probe(self, rng):
+        """One acknowledged write. Raises NoSpace where there is no room, others where it fails."""
+        op = ("put", 3, b"probe%d" % rng.below(1000), text(1, rng.below(400)), (), 0)
+        self.clock.now += 7
+        self.oracle.begin([op], self.clock.now)
+        try:
+            seq = self.j.put(*op[1:])
+        except NoSpace as error:
+            self.oracle.refused()
+            if self._roomy():
+                raise Broken("NoSpace on a flash with room: %s" % error)
+            return self._probe_delete()
+        self.oracle.acknowledged(seq)
+
+    def _probe_delete(self):
+        """On a full flash a delete must work."""
+        key = self._oldest()
+        if key:
+            self.oracle.begin([("delete", key[0], key[1])], self.clock.now)
+            self.oracle.acknowledged(self.j.delete(*key))
+
+    def more(self, rng):
+        """Further writes and deletes, in which the second cut may fall."""
+        live = list(self.oracle.live)
+        for n in range(4):
+            if live and rng.below(10) < 4:
+                self._op_delete(*live.pop(rng.below(len(live))))
+            else:
+                self._op_put(2, b"more%d" % n, text(n, rng.below(700)))
+
+    def notes(self):
+        """What recovery said, for a person."""
+        report = self.j.report
+        lines = ["%s: %s" % (key, report[key]) for key in sorted(report)]
+        log = self.j._log
+        lines.append("open segment %d in sector %d, next seq %d" % (
+            log.writer.number, log.writer.sector, log.next_seq))  # fmt: skip
+        return lines
+
+
+layout_errors = (journal.TooLarge,)
+
+
+def mount(device, clock):
+    """journal.mount with a fixed epoch, so that a failure comes again from its id."""
+    kept, recovery.random_u32 = recovery.random_u32, lambda: EPOCH
+    try:
+        return journal.mount(device, clock)
+    finally:
+        recovery.random_u32 = kept
+
+
+def _version(record):
+    return Version(
+        record.body, record.blobs, record.parent, record.seq, record.stamp, record.rev
+    )
+
+
+def _number(what, wanted, found):
+    return Problem(model.RECORD_LOST, "%s %d" % (what, wanted), "%d" % found)
+
+
+__all__ = ["Broken", "JournalClosed", "JournalSubject", "JournalUser"]
