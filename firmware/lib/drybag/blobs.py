@@ -8,7 +8,7 @@ import hashlib
 from binascii import crc32, hexlify
 
 from drybag import layout
-from drybag.errors import BadBlob, Damaged, NotFound, TooLarge
+from drybag.errors import BadBlob, Damaged, NoSpace, NotFound, TooLarge
 from drybag.layout import BLOB_DATA, MAX_BLOB_CHUNKS, SECTOR, UNIT
 from drybag.pool import IS_BLOB
 from drybag.port import const
@@ -124,7 +124,8 @@ class Blobs:
             return BlobWriter(self, -1, sha, size)
         self._make_room(chunks)
         log = self._log
-        taken = set(n >> 12 for s, n in enumerate(log.pool.number) if log.pool.state[s] == IS_BLOB)
+        pool = log.pool
+        taken = {n >> 12 for s, n in enumerate(pool.number) if pool.state[s] == IS_BLOB}
         blob = log.next_blob & _NUMBER_MASK
         while blob in taken or blob == 0:
             blob = (blob + 1) & _NUMBER_MASK
@@ -219,7 +220,7 @@ class BlobWriter:
 
     def __init__(self, blobs, number, sha, size):
         self._blobs = blobs
-        self._number = number
+        self.number = number
         self._sha = sha
         self._size = size
         self._hash = hashlib.sha256()
@@ -237,7 +238,7 @@ class BlobWriter:
             self.abort()
             raise BadBlob("more than the %d bytes announced" % self._size)
         self._hash.update(data)
-        if self._number < 0:
+        if self.number < 0:
             return
         view = memoryview(data)
         while len(view):
@@ -255,10 +256,14 @@ class BlobWriter:
         for i in range(self._fill, units * UNIT):
             self._data[i] = 0xFF
         head = layout.pack_blob_header(
-            self._blobs.epoch, self._number << 12 | self._chunks, self._sha, self._size,
+            self._blobs.epoch, self.number << 12 | self._chunks, self._sha, self._size,
             self._fill, crc,
         )  # fmt: skip
-        self._blobs.store(self._number, self._chunks, head, view[: units * UNIT])
+        try:
+            self._blobs.store(self.number, self._chunks, head, view[: units * UNIT])
+        except NoSpace:
+            self.abort()
+            raise
         self._chunks += 1
         self._fill = 0
 
@@ -272,11 +277,11 @@ class BlobWriter:
                     "differs" if self.received == self._size else "of a part",
                 )
             )  # fmt: skip
-        if self._number >= 0 and (self._fill or not self._chunks):
+        if self.number >= 0 and (self._fill or not self._chunks):
             self._flush()
 
     def abort(self):
         """Forget what was written."""
-        if self._number >= 0:
-            self._blobs.dropped(self._number)
-        self._number = -1
+        if self.number >= 0:
+            self._blobs.dropped(self.number)
+        self.number = -1

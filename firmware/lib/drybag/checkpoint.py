@@ -45,14 +45,17 @@ class Checkpointer:
         if self._next < 0:
             self._next = 0
             self._chunks = 0
-            self._start = log.writer.number << 6 | min(log.writer.position, 63)
+            self._start = log.writer.number << 6 | log.writer.position
+            if log.writer.position == 64:
+                self._start = log.next_number << 6 | 1
             self._id = (log.ckpt_id + 1) & 0xFFFFFFFF or 1
             self._since = log.units_written
         count, following = log.index.dump(self._next, self._triples, layout.INDEX_PER_CHUNK)
         body = memoryview(self._triples)[: 3 * count]
         piece = bytes(body) if count else b""
-        units = layout.pack_entry(log.scratch, log.epoch, layout.OP_INDEX, self._id, 0, 0, b"", piece)
-        log.append(units)
+        log.append(layout.pack_entry(
+            log.scratch, log.epoch, layout.OP_INDEX, self._id, 0, 0, b"", piece
+        ))  # fmt: skip
         self._chunks += 1
         self._next = following
         if following >= 0:
@@ -60,11 +63,18 @@ class Checkpointer:
         log.ckpt, log.ckpt_id, log.ckpt_chunks = self._start, self._id, self._chunks
         return True
 
-    def force(self):
-        """Write a whole checkpoint now (idle time, clean shutdown of a large journal)."""
+    def force(self, make_room):
+        """Write a whole checkpoint now, and the header that names it: the next boot uses it.
+
+        `make_room(units)` is called before each piece. Raises NoSpace.
+        """
+        self._next = -1
         self._since = -(1 << 29)
+        make_room(layout.MAX_ENTRY_UNITS)
         while not self.step():
-            pass
+            make_room(layout.MAX_ENTRY_UNITS)
+        make_room(layout.DATA_UNITS)
+        self._log.open_segment()
 
 
 def load_piece(index, buf, start, end):

@@ -90,12 +90,13 @@ class Compactor:
         """Process up to `budget` units of the oldest segment; False when only the open is left."""
         log = self._log
         while budget > 0:
+            open_number = log.writer.number or log.next_number  # none is open after a clean boot
             while log.first not in log.sectors:
-                if log.first >= log.writer.number:
+                if log.first >= open_number:
                     return False
                 log.first += 1
                 self._position = 1
-            if log.first >= log.writer.number:
+            if log.first >= open_number:
                 return False
             budget -= self._one(log.first)
         return True
@@ -155,6 +156,14 @@ class Compactor:
         if log.index.find(h, log.entry.kind) < 0:
             self._rewrite()
             log.append(log.entry.units)
+
+    def refresh(self, slot):
+        """Write a live entry that had to be repaired once more, whole. Raises NoSpace, Damaged."""
+        log = self._log
+        self.make_room(MAX_UNITS)
+        log.read(log.index.where(slot))
+        self._rewrite()
+        log.index.move(slot, log.append(log.entry.units))
 
     def _rewrite(self):
         """The entry in scratch stands for itself now, outside any batch."""

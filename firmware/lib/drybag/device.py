@@ -74,8 +74,9 @@ class Device:
 
     def writeblocks(self, block, buf, offset=0):
         """LittleFS programs; 0xFF is what erased flash holds already, so it is not sent."""
-        if self.expect is not None and offset == 0 and bytes(buf[: len(self.expect)]) == self.expect:
-            self.seen_header = block
+        if self.expect is not None and offset == 0:
+            if bytes(buf[: len(self.expect)]) == self.expect:
+                self.seen_header = block
         if len(buf) % UNIT or offset % UNIT:
             return self.bdev.writeblocks(block, buf, offset)
         view = memoryview(buf)

@@ -115,6 +115,12 @@ class Index:
                     yield b << 16 | i
                 i += 3
 
+    def triples(self):
+        """(tag, seq, where) of every slot."""
+        for slot in self.slots():
+            bucket, i = self._buckets[slot >> 16], slot & 0xFFFF
+            yield bucket[i], bucket[i + 1], bucket[i + 2]
+
     def has_blobs(self, slot):
         return self._buckets[slot >> 16][slot & 0xFFFF] & 8
 

@@ -12,15 +12,8 @@ from drybag.blobs import Blobs
 from drybag.checkpoint import Checkpointer
 from drybag.compaction import Compactor
 from drybag.device import Device
-from drybag.errors import (
-    BadInput,
-    Damaged,
-    MissingBlob,
-    NoSpace,
-    NotFound,
-    TooLarge,
-)
-from drybag.index import key_hash
+from drybag.errors import BadInput, Damaged, DrybagError, MissingBlob, NoSpace, NotFound, TooLarge
+from drybag.index import Index, key_hash
 from drybag.layout import ENTRY_BYTES, MAX_ENTRY_UNITS, UNIT, Record
 from drybag.log import Log
 from drybag.port import const
@@ -62,12 +55,16 @@ class Journal:
         """
         self._check_put(kind, uid, len(body), blobs)
         big = self._big(uid, body, blobs, parent)
-        return self._guarded(self._put, kind, uid, body, blobs, parent, big, 0)
+        try:
+            return self._guarded(self._put, kind, uid, body, blobs, parent, big, 0)
+        except DrybagError:
+            self._forget((big,))
+            raise
 
     def update(self, kind, uid, body, blobs=(), parent=0):
         """As put, for a record that must be there: raises NotFound."""
         if not self.seq_of(kind, uid):
-            raise NotFound("no %s %s" % (layout.KIND_NAMES.get(kind, kind), _text(uid)))
+            raise _missing(kind, uid)
         return self.put(kind, uid, body, blobs, parent)
 
     def put_blob_body(self, kind, uid, sha, size, blobs=(), parent=0):
@@ -75,13 +72,13 @@ class Journal:
         self._check_put(kind, uid, size, blobs)
         if not self._blobs.has(sha):
             raise MissingBlob("the body's blob is not stored")
-        return self._guarded(self._put, kind, uid, None, blobs, parent, (sha, size), 0)
+        return self._guarded(self._put, kind, uid, None, blobs, parent, (sha, size, -1), 0)
 
     def delete(self, kind, uid):
         """Commit a tombstone; returns its seq. Raises NotFound. Works on a full flash."""
         self._log.check()
         if not self.seq_of(kind, uid):
-            raise NotFound("no %s %s" % (layout.KIND_NAMES.get(kind, kind), _text(uid)))
+            raise _missing(kind, uid)
         return self._guarded(self._delete, kind, uid, 0)
 
     def undelete(self, kind, uid):
@@ -106,28 +103,34 @@ class Journal:
         return self.put(version.kind, version.uid, version.body, version.blobs, version.parent)
 
     def batch(self, ops):
-        """All of `ops` or none: ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid).
+        """All of `ops` or none; returns the last seq.
 
-        Returns the last seq. Raises as put and delete do, and then nothing has happened.
+        ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid). Raises as put and
+        delete do, and then nothing has happened.
         """
+        self._log.check()
         ops = list(ops)
         if not ops:
             return self.last_seq
         total, longest, bodies = 1, 1, []
-        for op in ops:
-            units, big = self._prepare(op)
-            total += units
-            longest = max(longest, units)
-            bodies.append(big)
-        self._compactor.admit(total, longest)
-        self._compactor.make_room(total + total // 4)
-        return self._guarded(self._batch, ops, bodies)
+        try:
+            for op in ops:
+                units, big = self._prepare(op)
+                total += units
+                longest = max(longest, units)
+                bodies.append(big)
+            return self._guarded(self._batch, ops, bodies, total, longest)
+        except DrybagError:
+            self._forget(bodies)
+            raise
+        finally:
+            self._log.batch = None
 
     def _prepare(self, op):
         """(units, big body) of one operation of a batch."""
         if op[0] == "delete":
             if not self.seq_of(op[1], op[2]):
-                raise NotFound("no %s %s" % (layout.KIND_NAMES.get(op[1], op[1]), _text(op[2])))
+                raise _missing(op[1], op[2])
             return layout.units_for(len(op[2])), None
         if op[0] != "put":
             raise BadInput("unknown operation %r in a batch" % (op[0],))
@@ -137,29 +140,29 @@ class Journal:
         payload = len(op[2]) + 4 + 32 * len(blobs) + (36 if big else len(op[3]))
         return layout.units_for(payload), big
 
-    def _batch(self, ops, bodies):
+    def _batch(self, ops, bodies, total, longest):
         log = self._log
+        self._compactor.admit(total, longest)
+        self._compactor.make_room(total + total // 4)
         first = log.next_seq
-        done = []
+        log.batch = Index(16)
         try:
-            for op, big in zip(ops, bodies):
+            for i, op in enumerate(ops):
                 if op[0] == "delete":
-                    done.append(self._delete(op[1], op[2], layout.F_BATCH))
+                    change = self._delete(op[1], op[2], layout.F_BATCH)
                 else:
                     blobs, parent = _rest(op)
-                    done.append(
-                        self._put(op[1], op[2], op[3], blobs, parent, big, layout.F_BATCH)
-                    )
-            units = layout.pack_entry(
+                    change = self._put(*op[1:4], blobs, parent, bodies[i], layout.F_BATCH)
+                log.batch.load(change[0], change[1], change[2])
+            log.append(layout.pack_entry(
                 log.scratch, log.epoch, layout.OP_COMMIT, log.next_seq, log.stamp, 0, b"",
                 first.to_bytes(4, "little"),
-            )  # fmt: skip
-            log.append(units)
+            ))  # fmt: skip
         except Exception:
             log.next_seq += _BATCH_GAP
             raise
         log.next_seq += 1
-        for change in done:
+        for change in log.batch.triples():
             self._apply(change)
         return log.next_seq - 2
 
@@ -167,24 +170,23 @@ class Journal:
 
     def _guarded(self, function, *args):
         """Run a write; a flash that fails closes the journal: the next mount knows the truth."""
-        log = self._log
-        log.check()
+        self._log.check()
+        result = self._closing_on_error(function, *args)
+        if function != self._batch:
+            self._apply(result)
+            result = self._log.next_seq - 1
         try:
-            result = function(*args)
-            if function != self._batch:
-                self._apply(result)
-                result = log.next_seq - 1
-        except OSError as error:
-            log.failed = "the flash failed (%s): mount the journal again" % error
-            raise
-        try:
-            self._checkpointer.step()
+            self._closing_on_error(self._checkpointer.step)
         except NoSpace:
             pass
-        except OSError as error:
-            log.failed = "the flash failed (%s): mount the journal again" % error
-            raise
         return result
+
+    def _closing_on_error(self, function, *args):
+        try:
+            return function(*args)
+        except OSError as error:
+            self._log.failed = "the flash failed (%s): mount the journal again" % error
+            raise
 
     def _check_put(self, kind, uid, size, blobs):
         self._log.check()
@@ -203,7 +205,8 @@ class Journal:
                 raise MissingBlob("a blob of %s is not stored: store it first" % _text(uid))
 
     def _big(self, uid, body, blobs, parent):
-        """(sha, size) of a body that was stored as a blob since it fits no entry, or None."""
+        """(sha, size, blob number or -1 if it was there already) of a body that was stored as a
+        blob since it fits no entry, or None."""
         if len(uid) + (4 if parent else 0) + 32 * len(blobs) + len(body) <= _INLINE:
             return None
         import hashlib
@@ -212,7 +215,13 @@ class Journal:
         writer = self._blobs.writer(sha, len(body))
         writer.write(body)
         writer.finish()
-        return sha, len(body)
+        return sha, len(body), writer.number
+
+    def _forget(self, bodies):
+        """What _big() stored is needed by no record: the call was refused."""
+        for big in bodies:
+            if big and big[2] >= 0:
+                self._blobs.dropped(big[2])
 
     def _put(self, kind, uid, body, blobs, parent, big, flags):
         log = self._log
@@ -281,7 +290,7 @@ class Journal:
         """The live version. Raises NotFound, Damaged."""
         slot, _, _ = self._log.lookup(kind, uid)
         if slot < 0:
-            raise NotFound("no %s %s" % (layout.KIND_NAMES.get(kind, kind), _text(uid)))
+            raise _missing(kind, uid)
         self._log.read(self._log.index.where(slot))
         return self._record()
 
@@ -322,7 +331,8 @@ class Journal:
 
         query = Query(text)
         for record in self.records(kind):
-            if query.matches(record.kind, record.body):
+            body = record.body_if_intact()
+            if body is not None and query.matches(record.kind, body):
                 yield record
 
     def events_between(self, start, end):
@@ -333,17 +343,13 @@ class Journal:
         from drybag import records
 
         for record in self.records(layout.EVENT):
-            if records.overlaps(records.span(record.body), start, end):
+            body = record.body_if_intact()
+            if body is not None and records.overlaps(records.span(body), start, end):
                 yield record
 
     def history(self, kind, uid):
         """What the log still holds of a record, tombstones included, newest first."""
-        found = {}
-        for _ in self._log.walk():
-            entry = self._log.entry
-            if entry.kind == kind and (entry.is_put() or entry.op == layout.OP_DELETE):
-                if entry.uid(self._log.scratch) == uid:
-                    found[entry.seq] = self._record()
+        found = self._log.versions(kind, uid, self._record)
         return [found[seq] for seq in sorted(found, reverse=True)]
 
     def changes(self, since_seq, cursor=0):
@@ -437,23 +443,40 @@ class Journal:
     def checkpoint(self):
         """Write a whole checkpoint now, so that the next boot is as short as can be."""
         self._log.check()
-        self._checkpointer.force()
+        self._closing_on_error(self._checkpointer.force, self._compactor.make_room)
+
+    def refresh(self, slot):
+        """For scrub: write the entry that index slot `slot` names afresh, if there is room."""
+        if not self._log.failed:
+            try:
+                self._closing_on_error(self._compactor.refresh, slot)
+            except NoSpace:
+                pass
 
     def close(self):
         """Clean shutdown: the next boot has nothing to recover. Writing is over."""
         log = self._log
         if log.failed:
             return
-        try:
-            units = layout.pack_entry(log.scratch, log.epoch, layout.OP_SEAL, 0, 0, 0, b"")
-            log.append(units)
-        except NoSpace:
-            pass
+        if log.writer.number:  # else nothing was written since the last clean shutdown
+            try:
+                self._closing_on_error(self._seal)
+            except NoSpace:
+                pass
         log.failed = "the journal is closed"
+
+    def _seal(self):
+        log = self._log
+        self._compactor.make_room(1)
+        log.append(layout.pack_entry(log.scratch, log.epoch, layout.OP_SEAL, 0, 0, 0, b""))
 
 
 def _rest(op):
     return (op[4] if len(op) > 4 else ()), (op[5] if len(op) > 5 else 0)
+
+
+def _missing(kind, uid):
+    return NotFound("no %s %s" % (layout.KIND_NAMES.get(kind, kind), _text(uid)))
 
 
 def _text(uid):

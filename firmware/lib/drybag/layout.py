@@ -8,7 +8,7 @@ import hashlib
 import struct
 from binascii import crc32
 
-from drybag.errors import TooLarge
+from drybag.errors import Damaged, NotFound, TooLarge
 from drybag.port import const
 
 SECTOR = const(4096)
@@ -45,6 +45,7 @@ F_BLOBS_HIGH = const(128)
 MAX_UID = const(200)
 MAX_BODY = const(65536)
 MAX_BLOBS = const(15)
+MAX_SALT = const(3)
 BLOB_DATA = const(4032)
 MAX_BLOB_CHUNKS = const(4096)
 MAX_NUMBER = const(0x3FFFFFF)
@@ -153,8 +154,8 @@ def pack_entry(buf, epoch, op, seq, stamp, kind, uid, body=b"", blobs=(), parent
                salt=0):  # fmt: skip
     """Write an entry into `buf` (preallocated) and return its length in units.
 
-    The CRCs start from `epoch`, so that bytes of another journal never pass for entries. `op` carries the flags; padding is 0xFF. Raises TooLarge when it needs more than `buf` or
-    MAX_ENTRY_UNITS.
+    The CRCs start from `epoch`, so that bytes of another journal never pass for entries. `op`
+    carries the flags; padding is 0xFF. Raises TooLarge beyond MAX_ENTRY_UNITS.
     """
     if parent:
         op |= F_PARENT
@@ -177,7 +178,9 @@ def pack_entry(buf, epoch, op, seq, stamp, kind, uid, body=b"", blobs=(), parent
     what = kind | (salt << 3) | ((len(blobs) & 7) << 5)
     if len(blobs) & 8:
         op |= F_BLOBS_HIGH
-    struct.pack_into(_ENTRY, buf, 0, ENTRY_MAGIC, op, 0, seq, stamp, length, len(uid), what, rev, 0)
+    struct.pack_into(
+        _ENTRY, buf, 0, ENTRY_MAGIC, op, 0, seq, stamp, length, len(uid), what, rev, 0
+    )
     sign_entry(buf, epoch, length)
     return units
 
@@ -287,11 +290,17 @@ class Record:
             return b"".join([bytes(piece) for piece in self.load()])
         return self._body
 
+    def body_if_intact(self):
+        """The body; None where it is damaged, which scrub reports."""
+        try:
+            return self.body
+        except (Damaged, NotFound):
+            return None
+
     def body_chunks(self):
         """The body in pieces of at most 4032 bytes, each valid until the next."""
         if self._body is None:
-            for piece in self.load():
-                yield piece
+            yield from self.load()
         else:
             yield self._body
 

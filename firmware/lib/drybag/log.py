@@ -3,19 +3,20 @@
 from drybag import layout, segment
 from drybag.errors import Damaged, JournalClosed
 from drybag.index import Index, key_hash
-from drybag.layout import UNIT, LogHeader, unit_offset
+from drybag.layout import MAX_SALT, UNIT, LogHeader, unit_offset
 from drybag.pool import IS_LOG, Pool
 from drybag.port import const
 
-_SALTS = const(4)
 _RETRIES = const(4)
+_CHANGES = (layout.OP_PUT, layout.OP_PUT_BIG, layout.OP_DELETE)
 
 
 class Log:
     """State shared by recovery, compaction, checkpoints and the journal's calls.
 
     `sectors` maps the number of each segment that counts to its sector. `image` is one sector
-    of bytes that whoever reads a sector fills (`image_of` says with which; -1 nothing).
+    of bytes that whoever reads a sector fills (`image_of` says with which; -1 nothing). `batch` is
+    the index of the batch that is being written, if one is.
     """
 
     def __init__(self, device):
@@ -36,6 +37,7 @@ class Log:
         self.next_blob = 1
         self.stamp = 0
         self.max_salt = 0
+        self.batch = None
         self.ckpt = self.ckpt_id = self.ckpt_chunks = 0
         self.units_written = 0
         self.failed = None
@@ -123,7 +125,10 @@ class Log:
         """(slot or -1, salt to use, revision or 0) of a key; compares the uid on flash."""
         free = -1
         for salt in range(self.max_salt + 1):
-            slot = self.index.find(key_hash(kind, uid, salt), kind)
+            h = key_hash(kind, uid, salt)
+            if self.batch is not None and self._others_in_batch(h, kind, uid):
+                continue
+            slot = self.index.find(h, kind)
             if slot < 0:
                 if free < 0:
                     free = salt
@@ -138,9 +143,17 @@ class Log:
                 return slot, salt, self.entry.rev
         if free < 0:
             free = self.max_salt + 1
-            if free == _SALTS:
+            if free > MAX_SALT:
                 raise Damaged("four records share the hash of %r: choose another uid" % uid)
         return -1, free, 0
+
+    def _others_in_batch(self, h, kind, uid):
+        """True if the batch that is being written has put another record with this hash."""
+        slot = self.batch.find(h, kind)
+        if slot < 0 or not self.batch.where(slot):
+            return False
+        self.read(self.batch.where(slot))
+        return self.entry.uid(self.scratch) != uid
 
     def numbers_from(self, number):
         """Numbers of the segments from `number` on, in order, while others come and go."""
@@ -170,6 +183,30 @@ class Log:
                     units = 1
                 position = segment.after(position, units)
 
+    def versions(self, kind, uid, make):
+        """{seq: make()} of a record's committed versions and tombstones in the log."""
+        found, doubtful, last = {}, [], 0
+        for _ in self.walk():
+            entry = self.entry
+            if last:
+                first = batch_counts_from(entry, self.scratch, last)
+                if first is not None:
+                    for seq in doubtful:
+                        if seq < first:
+                            found.pop(seq, None)
+                    doubtful, last = [], 0
+            if entry.op not in _CHANGES:
+                continue
+            if entry.flags & layout.F_BATCH:
+                last = entry.seq
+            if entry.kind == kind and entry.uid(self.scratch) == uid:
+                if entry.flags & layout.F_BATCH:
+                    doubtful.append(entry.seq)
+                found[entry.seq] = make()
+        for seq in doubtful:
+            found.pop(seq, None)
+        return found
+
     def _intact_at(self, position):
         offset = unit_offset(position)
         unit = memoryview(self.image)[offset : offset + UNIT]
@@ -180,6 +217,20 @@ class Log:
         elif bytes(unit) == layout.BLANK:
             return False
         return segment.repair_entry(self.image, position, self.scratch, self.entry)
+
+
+def batch_counts_from(entry, scratch, last):
+    """What `entry` says of the batch before it, whose last entry has seq `last`.
+
+    The seq from which its entries count: the commit entry names it; where that rotted away, the
+    next seq tells, since the journal skips some after a batch that was not committed. None if
+    `entry` says nothing.
+    """
+    if entry.op == layout.OP_COMMIT:
+        return entry.commits_from(scratch)
+    if entry.op not in _CHANGES or entry.flags & layout.F_BATCH or entry.seq <= last:
+        return None
+    return 0 if entry.seq == last + 2 else 0xFFFFFFFF
 
 
 def read_head(device, sector, position, scratch, entry):

@@ -2,9 +2,10 @@
 
 A container is a file of 4096 bytes, named by the segment that was first written in it, in a
 directory of at most 24: so few that the directory's metadata log never fills, since compacting
-it costs LittleFS time in the square of its files (2.6 s for 60 on a chip). LittleFS allocates it once; from then on the journal erases and
-programs its sector in place and LittleFS's metadata stays as it is. So LittleFS decides where
-sectors come from, and no torn commit of its own can reach a record.
+it costs LittleFS time in the square of its files (2.6 s for 60 on a chip). LittleFS allocates it
+once; from then on the journal erases and programs its sector in place and LittleFS's metadata
+stays as it is. So LittleFS decides where sectors come from, and no torn commit of its own can
+reach a record.
 """
 
 from array import array
@@ -25,6 +26,7 @@ _PER_DIRECTORY = const(24)
 _SPARE = const(4)
 _KEEP_FREE = const(3)
 _DIRECTORY = const(0x4000)
+_LETTERS = "lbs"
 _GROWN = b"\xff" * 1024
 
 
@@ -222,9 +224,8 @@ class Pool:
     def _place(self):
         """Path of the directory for the next container; made when the last one is full."""
         if self._directory < 0:
-            for entry in self.fs.ilistdir("/"):
-                if entry[1] == _DIRECTORY:
-                    self._directory = max(self._directory, int(entry[0], 16))
+            for name in self._directories():
+                self._directory = max(self._directory, int(name, 16))
             self._files = _PER_DIRECTORY
             if self._directory >= 0:
                 self._files = len(list(self.fs.ilistdir("/%x" % self._directory)))
@@ -234,15 +235,20 @@ class Pool:
             self._files = 0
         return "/%x/" % self._directory
 
+    def _directories(self):
+        """Names of the directories that hold containers; other people's are left alone."""
+        names = [e[0] for e in self.fs.ilistdir("/") if e[1] == _DIRECTORY and _is_hex(e[0])]
+        return [name for name in names if int(name, 16) < len(self.state)]
+
     def _adopt(self):
         """Find containers whose header a cut destroyed: files that no known sector has."""
         if self._listed or self.fs is None:
             return False
         self._listed = True
         found = False
-        for directory in [e[0] for e in self.fs.ilistdir("/") if e[1] == _DIRECTORY]:
+        for directory in self._directories():
             for entry in list(self.fs.ilistdir("/" + directory)):
-                if entry[3] != SECTOR:
+                if entry[3] != SECTOR or entry[0][0] not in _LETTERS or not _is_hex(entry[0][1:]):
                     continue
                 f = self.fs.open("/" + directory + "/" + entry[0], "rb")
                 f.read(1)
@@ -265,7 +271,14 @@ class Pool:
 def _name(head):
     """File name of a container: a letter (log, blob, spare) and its first number in hex."""
     _, kind, _, number = layout.parse_prefix(head)
-    return "%s%x" % ("lbs"[kind - 1], number)
+    return "%s%x" % (_LETTERS[kind - 1], number)
+
+
+def _is_hex(name):
+    """True if "%x" % some number gives `name`."""
+    return 0 < len(name) <= 8 and not name.strip("0123456789abcdef") and (
+        name[0] != "0" or name == "0"
+    )
 
 
 def format_if_blank(device, buf):

@@ -45,7 +45,7 @@ def mkfs(dev, sectors):
 
 
 def open_fs(dev, sectors):
-    """A LittleFS on `dev` with VfsLfs2's methods, not mounted in the name space. Raises OSError."""
+    """A LittleFS on `dev`, VfsLfs2's methods, not mounted in the name space. Raises OSError."""
     cls = _vfs_class()
     return cls(
         dev,

@@ -9,7 +9,7 @@ _DISK_VERSION = 0x00020001
 
 
 class _Context(UserContext):
-    """Passes LittleFS's calls to a block device; keeps what was raised, since C cannot carry it."""
+    """Passes LittleFS's calls to a block device; keeps what was raised, as C cannot."""
 
     def __init__(self, dev):
         self.dev = dev

@@ -14,7 +14,7 @@ from drybag.checkpoint import load_piece
 from drybag.errors import FormatNewer, NoSpace, NotMountable
 from drybag.index import Index, key_hash
 from drybag.layout import UNIT
-from drybag.log import read_head
+from drybag.log import batch_counts_from, read_head
 from drybag.pool import BAD, FREE, IS_BLOB, IS_LOG, format_if_blank
 from drybag.port import const, random_u32
 
@@ -184,6 +184,7 @@ def _replay_before(log, tail, report):
                 replay.segment(number, log.ckpt & 63 if number == start else 1)
         if replay.pieces == log.ckpt_chunks:
             report["checkpoint"] = True
+            log.max_salt = layout.MAX_SALT  # a checkpoint does not say which salts it knows
             report["replayed_entries"] = replay.entries
             log.pending = replay.pending
             return
@@ -229,9 +230,8 @@ def _rebuilt_header(log, number):
 class Replay:
     """Applies entries to the index in the order of the log.
 
-    Entries of a batch wait in `pending` (u32: tag, seq, where) for the batch's commit entry. A
-    commit entry that rotted away is inferred from the next seq: after a batch that was not
-    committed the journal skips some.
+    Entries of a batch wait in `pending` (u32: tag, seq, where) until it is known whether the
+    batch counts.
     """
 
     def __init__(self, log, ckpt_id):
@@ -306,11 +306,9 @@ class Replay:
                 self.pending.append(value)
             return
         if len(self.pending):
-            last = self.pending[len(self.pending) - 2]
-            if entry.seq == last + 2:
-                self._commit(0)
-            elif entry.seq > last:
-                self.pending = array("I")
+            first = batch_counts_from(entry, log.scratch, self.pending[len(self.pending) - 2])
+            if first is not None:
+                self._commit(first)
         apply_one(log.index, tag, entry.seq, where)
 
     def _commit(self, first):

@@ -1,4 +1,4 @@
-"""Scrub and statistics: read everything, check every CRC and hash, say what is damaged and where."""
+"""Scrub and statistics: read everything, check every CRC and hash, say what is damaged where."""
 
 import hashlib
 from binascii import hexlify
@@ -34,11 +34,10 @@ def scrub(log, journal):
             seen.setdefault(log.entry.blob(log.scratch, i), log.entry.uid(log.scratch))
         if fixed:
             repaired += 1
-            uid = log.entry.uid(log.scratch)
-            if not log.failed:
-                index.move(slot, log.append(log.entry.units))
-            yield {"kind": "repaired", "record_kind": index.kind(slot), "uid": uid,
-                   "sector": log.sectors.get(where >> 6, -1),
+            kind, uid = log.entry.kind, log.entry.uid(log.scratch)
+            sector = log.sectors.get(where >> 6, -1)
+            journal.refresh(slot)
+            yield {"kind": "repaired", "record_kind": kind, "uid": uid, "sector": sector,
                    "offset": layout.unit_offset(where & 63)}  # fmt: skip
     for sha in seen:
         blobs += 1
