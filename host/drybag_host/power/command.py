@@ -9,7 +9,10 @@ from drybag_host.power_errors import SwitchFailed
 from ._switch import Key, Switch
 
 SUMMARY = "runs a shell command of yours for off and one for on"
-NOTES = "The commands find the board's name in $DRYBAG_TARGET; an exit code other than 0 is a no."
+NOTES = (
+    "The commands find the board's name in $DRYBAG_TARGET; an exit code other than 0 is a no. 'on' "
+    "is also told to a board that is on."
+)
 KEYS = {
     "off": Key(str, None, "the command that takes the power away"),
     "on": Key(str, None, "the command that gives it back"),

@@ -31,7 +31,7 @@ class BoardOracle:
         self.blobs = {}
         self.last_seq = 0
         self.flight = None
-        self.acknowledged = 0
+        self.acknowledged = self.acknowledged_bytes = 0
 
     def begin(self, ops):
         """These operations (as `HandsetLink.put_records` takes them) are about to be sent."""
@@ -40,6 +40,8 @@ class BoardOracle:
     def ack(self, seq):
         """They are acknowledged, the last as `seq`."""
         self.acknowledged += len(self.flight)
+        for op in self.flight:
+            self.acknowledged_bytes += _size_bytes(op, self.blobs)
         self._settle(self._after())
         self.last_seq = max(self.last_seq, seq)
 
@@ -102,6 +104,13 @@ class BoardOracle:
         if key in want:
             return "record lost" if found[key] in known else "torn record shown"
         return "deleted came back" if found[key] in known else "never written appears"
+
+
+def _size_bytes(op, blobs):
+    """What an operation writes: uid, body and photos."""
+    if op[0] == "delete":
+        return len(op[2])
+    return len(op[2]) + len(op[3]) + sum(len(blobs.get(sha, b"")) for sha in op[4])
 
 
 def _text(key, records):

@@ -171,6 +171,7 @@ class BoardRun:
             return
         try:
             if blob is not None:
+                self.oracle.blobs[blob[0]] = blob[1]
                 link.put_blob(blob[0], len(blob[1]), blob[1])
             self.oracle.begin(ops)
             for ack in link.put_records(ops):
