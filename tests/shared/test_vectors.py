@@ -1,0 +1,183 @@
+"""Golden vectors: today's code reads and writes what the format version promised, bit by bit."""
+
+from hashlib import sha256
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+import spec_reader
+from both_interpreters import ROOT, run_both
+from journal_oracle import Chip, Driver, Oracle, text, trace
+
+from drybag_host.emulator.rom import nor
+
+GOLDEN = Path(__file__).parent / "golden.py"
+VECTORS = ROOT / "tests" / "vectors"
+IMAGES = sorted(path.stem for path in VECTORS.glob("*.image"))
+MAX_BYTES = 40 << 10
+
+
+def golden(*args):
+    """Lines of golden.py, the same from both interpreters."""
+    return run_both(GOLDEN, *args, heap="4M")
+
+
+def stored(name):
+    return (VECTORS / name).read_text().splitlines()
+
+
+def image_of(name):
+    """A stored image; written apart from golden.py's own."""
+    image = bytearray(b"\xff" * 16 * 4096)
+    for line in stored(name + ".image"):
+        at, data, times = line.split()
+        whole = bytes.fromhex(data) * int(times)
+        image[int(at, 16) : int(at, 16) + len(whole)] = whole
+    return bytes(image)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_stored_image_reads_to_its_records(name):
+    assert golden("read", str(VECTORS / (name + ".image"))) == stored(name + ".records")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_same_records_make_the_same_sectors(name):
+    image = image_of(name)
+    lines = []
+    for at in range(0, len(image), 4096):
+        found = spec_reader.prefix(image[at : at + 16])
+        if found:
+            hashed = sha256(image[at : at + 4096]).hexdigest()
+            lines.append("%d %06x %s" % (found[1], found[3], hashed))
+    assert len(lines) > 6
+    assert golden("make", name) == sorted(lines)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_reader_from_the_spec_alone_agrees(name):
+    records, blobs = spec_reader.read(image_of(name))
+    lines = []
+    for r in records.values():
+        body = r.body if len(r.body) <= 400 else sha256(r.body).digest()
+        lines.append(
+            "%d %s %d %d %d %d %s %s"
+            % (r.kind, r.uid.hex(), r.seq, r.stamp, r.rev, r.parent,
+               ",".join(sha.hex() for sha in r.blobs) or "-", body.hex())
+        )  # fmt: skip
+    lines += ["blob %d %s" % (len(data), sha.hex()) for sha, data in blobs.items()]
+    count, digest = spec_reader.digest(records)
+    assert [*sorted(lines), "digest %d %s" % (count, digest.hex())] == stored(name + ".records")
+
+
+def test_the_cut_image_needs_repair():
+    """Else it would be no vector for parity and for copies that do not count."""
+    sectors = [image_of("cut")[at : at + 4096] for at in range(0, 16 * 4096, 4096)]
+    logs = {}
+    for sector in sectors:
+        found = spec_reader.prefix(sector[:16])
+        if found and found[1] == 1:
+            logs[found[3]], epoch = sector, found[2]
+    newest = max(logs)
+    source = spec_reader.header(logs[newest]).source
+    assert spec_reader.find_tail(dict(logs), epoch)[0] == source != newest
+    assert not spec_reader.in_order(logs[source], epoch)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_newer_version_is_refused_and_untouched(name):
+    assert golden("newer", str(VECTORS / (name + ".image"))) == ["refused", "untouched"]
+
+
+def test_frames_and_messages():
+    assert golden("frames") == stored("frames.txt")
+
+
+def test_frames_are_those_of_the_specification():
+    """Taken apart by hand, as SPEC.md "Frames" says."""
+    seen = 0
+    for line in stored("frames.txt"):
+        way, *numbers, payload, wire = line.split()
+        if way not in ("to-board", "from-board"):
+            continue
+        wire = bytes.fromhex(wire)
+        frame = wire[1:]
+        assert wire[0] == (0xFE if way == "to-board" else 0xFB)
+        if way == "to-board":
+            assert min(wire) >= 32 and 127 not in wire
+            frame, escaped = bytearray(), 0
+            for c in wire[1:]:
+                if c != 0xFD:
+                    frame.append(c ^ escaped ^ 0x80)
+                escaped = 0x40 if c == 0xFD else 0
+        kind, ident, session, index = map(int, numbers)
+        payload = bytes.fromhex(payload.strip("-"))
+        head = bytes([kind, ident]) + b"".join(
+            number.to_bytes(2, "little") for number in (session, index, len(payload))
+        )
+        head += (crc32(head) & 0xFFFF).to_bytes(2, "little")
+        assert frame == head + payload + crc32(head + payload).to_bytes(4, "little")
+        seen += 1
+    assert seen == 6
+
+
+def test_vectors_are_small():
+    assert sum(path.stat().st_size for path in VECTORS.iterdir()) < MAX_BYTES
+
+
+# --- the reader from the specification, on torn flash --------------------------------------------
+
+
+def _before(driver):
+    driver.mount()
+    for n in range(5):
+        driver.put(1 + n % 4, b"old%d" % n, text(n, 60 + 90 * n), parent=n)
+
+
+def _torn(driver):
+    sha = driver.blob(text(1, 5000))
+    driver.put(5, b"photo", b"FN:sea.jpg\n", [sha])
+    for n in range(12):
+        driver.put(1, b"new%d" % n, text(n, 40 * n))
+    ops = [("put", 1, b"b%d" % n, text(n, 90)) for n in range(4)]
+    driver.batch([*ops, ("delete", 1, b"new3")])
+    driver.put(4, b"big", text(3, 3000))
+    driver.mount()  # unclean: copies the tail
+    driver.delete(4, b"big")
+    driver.j.close()
+    driver.mount()
+    driver.put(1, b"last", b"FN:Last\n")
+
+
+def _journal_says(chip):
+    """What the journal reads from these bytes, in the form of spec_reader."""
+    pages = range(0, len(chip.memory), 256)  # may all be programmed over, as after a cut
+    faults = {"unstable": [], "touched": pages, "worn": []}
+    twin = Chip(chip.sectors, bytearray(chip.memory), faults)
+    return {
+        (r.kind, r.uid): spec_reader.Record(
+            r.kind, r.uid, r.body, r.blobs, r.parent, r.seq, r.stamp, r.rev
+        )
+        for r in twin.mount().records()
+    }
+
+
+def test_reader_and_journal_agree_on_torn_flash():
+    driver = Driver(Chip(24), Oracle())
+    _before(driver)
+    chip = driver.chip.copy()
+    commands = trace(driver, _torn)
+    assert len(commands) > 150
+    for n, command in enumerate(commands):
+        states = nor.ERASE_STATES if command.op == "erase" else nor.PROGRAM_STATES
+        if n % 2 == 0:
+            torn = chip.copy()
+            state = states[n // 2 % len(states)]
+            torn.nor.tear(command.op, command.addr, command.data, state, n)
+            records, blobs = spec_reader.read(torn.memory)
+            assert records == _journal_says(torn), "command %d, %s" % (n, state)
+            assert None not in blobs.values()
+        if command.op == "erase":
+            chip.nor.erase(command.addr)
+        else:
+            chip.nor.program(command.addr, command.data)
