@@ -10,8 +10,8 @@ from ._switch import Key, Switch
 
 SUMMARY = "runs a shell command of yours for off and one for on"
 NOTES = (
-    "The commands find the board's name in $DRYBAG_TARGET; an exit code other than 0 is a no. 'on' "
-    "is also told to a board that is on."
+    "The commands find the board's name in $DRYBAG_TARGET; an exit code other than 0 is a no. "
+    "'on' is also told to a board that is on."
 )
 KEYS = {
     "off": Key(str, None, "the command that takes the power away"),
@@ -61,7 +61,8 @@ def run_program(command, timeout_s, what, hint, **environment):
         raise SwitchFailed("%s took more than %g s" % (what, timeout_s), hint) from None
     if process.returncode:
         raise SwitchFailed(
-            "%s failed with %d: %s" % (what, process.returncode, said.strip()[-300:] or "no words"),
+            "%s failed with %d: %s"
+            % (what, process.returncode, said.strip()[-300:] or "it said nothing"),
             hint,
         )
     return said

@@ -35,7 +35,8 @@ class LabgridPower(Switch):
 
     def _failed(self, error):
         return SwitchFailed(
-            "%s: %s" % (self._what, error), "try it alone: labgrid-client -c FILE -p PLACE power cycle"
+            "%s: %s" % (self._what, error),
+            "try it alone: labgrid-client -c FILE -p PLACE power cycle",
         )
 
     def off(self, seed=None):

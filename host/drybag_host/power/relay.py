@@ -12,7 +12,7 @@ NOTES = "Put the relay into the board's 5 V, and take the board's data lines fro
 KEYS = {
     "port": Key(str, None, "the relay's serial port"),
     "channel": Key(int, 1, "which relay, from 1"),
-    "energised": Key(str, "on", '"on": an energised relay feeds the board (contact NO); "off" (NC)'),
+    "energised": Key(str, "on", '"on": an energised relay feeds the board (NO); or "off" (NC)'),
 }
 EXAMPLE = '[relay]\nport = "/dev/ttyUSB1"\nchannel = 1\nenergised = "off"\n'
 BAUD = 9600

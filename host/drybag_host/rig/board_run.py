@@ -24,7 +24,7 @@ _BOOT_SPAN_S = {True: 0.5, False: 2.0}
 _MOST_COMMANDS = 300
 _PATIENCE_S = 6.0
 _UNASKED = 3
-_NOT_THERE = "read the board's output (mpremote connect PORT), and save its flash before any repair"
+_NOT_THERE = "read its output (mpremote connect PORT), and save its flash before any repair"
 
 
 class MountLost(Exception):
@@ -105,8 +105,8 @@ class BoardRun:
         states = link.compare(self.others) if self.others else []
         for (kind, uid, _), state in zip(self.others, states, strict=True):
             if state != p.SAME:
-                name = "%s %s" % (layout.KIND_NAMES.get(kind, kind), uid.decode("utf-8", "replace"))
-                self._problem(Mismatch("record lost", name + ", there before", "not as it was"))
+                name = "%s %r, there before" % (layout.KIND_NAMES.get(kind, kind), uid)
+                self._problem(Mismatch("record lost", name, "not as it was"))
 
     def _remove_own(self, link, since):
         keys = sorted(read_records(link, since))

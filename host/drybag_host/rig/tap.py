@@ -1,4 +1,4 @@
-"""A console that cuts the power at a chosen moment of what goes over it, and knows when it is gone.
+"""A console that cuts the power at a moment of what goes over it, and knows when it is gone.
 
 The switch works in a thread of its own: the board goes on being fed until the supply has really
 fallen, so that a slow switch does not make every cut fall into idleness.
@@ -37,7 +37,8 @@ class PowerGone(LinkLost):
 class Tap:
     """`console` with a cut planned: `plan` (or None), by `switch`.
 
-    `patience_s`: how long writing may go on if the planned moment does not come. Reads raise PowerGone once the switch has done it and the board has been silent for `quiet_s`.
+    `patience_s`: how long writing may go on if the planned moment does not come. Reads raise
+    PowerGone once the switch has done it and the board has been silent for `quiet_s`.
     """
 
     def __init__(self, console, switch, plan, patience_s=8.0, quiet_s=0.1):
