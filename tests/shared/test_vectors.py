@@ -1,5 +1,6 @@
 """Golden vectors: today's code reads and writes what the format version promised, bit by bit."""
 
+import re
 from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
@@ -119,6 +120,19 @@ def test_frames_are_those_of_the_specification():
         assert frame == head + payload + crc32(head + payload).to_bytes(4, "little")
         seen += 1
     assert seen == 6
+
+
+def test_sections_that_the_code_names_are_there():
+    spec = (ROOT / "firmware" / "SPEC.md").read_text()
+    titles = set(re.findall(r"^#+ (?:\d )?(.+)$", spec, re.MULTILINE))
+    reference = r'SPEC\.md((?:(?:,| and)? "[A-Z][\w ]+")+)'
+    named = set()
+    for folder in ("firmware/lib", "host/drybag_host"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for found in re.findall(reference, path.read_text()):
+                named.update(re.findall('"([^"]+)"', found))
+    assert len(named) > 6
+    assert named <= titles
 
 
 def test_vectors_are_small():
