@@ -73,6 +73,7 @@ class Chip:
         self.sectors = sectors
         self.memory = memory if memory is not None else bytearray(b"\xff" * sectors * SECTOR)
         self._life = None
+        self.count_reads = False
         self.power_up(faults, seed)
 
     def power_up(self, faults, seed):
@@ -103,6 +104,7 @@ class Chip:
         self.end_life()
         self._life = LifePartition(self.nor, self.sectors * SECTOR)
         self._life.fast(self.memory)
+        self._life.reads = {} if self.count_reads else None
         return self._life
 
 

@@ -43,8 +43,15 @@ def sampled(n, op, at_rest, every, offset):
     if every <= 1:
         return everything
     return [
-        state for i, state in enumerate(everything) if (n * 7 + i * 5 + offset) % every == 0
+        state for i, state in enumerate(everything) if _mixed(n, i, offset) % every == 0
     ]
+
+
+def _mixed(n, i, offset):
+    """A number that spreads over commands and states alike, whatever it is divided by."""
+    x = (n * 0x9E3779B1 + i * 0x85EBCA6B + offset * 0xC2B2AE35) & 0xFFFFFFFF
+    x = ((x ^ (x >> 15)) * 0x2C1B3C6D) & 0xFFFFFFFF
+    return x ^ (x >> 13)
 
 
 def one_state(n, op):

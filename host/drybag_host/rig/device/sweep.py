@@ -220,14 +220,15 @@ class Sweeper:
             return problem, recorder.commands
         if tell:
             tell("booted", user)
-        problems = user.judge_damaged() if path[-1][1] == "r" else user.judge(deep)
+        judge = user.judge_damaged if path[-1][1] == "r" else user.judge
+        problems = judge(deep)
         if not problems and plain:
-            problems = self._again(user, path)
+            problems = self._again(user, judge)
         if not problems:
-            problems = self._epilogue(user, rng, lives, path, tell)
+            problems = self._epilogue(user, rng, lives, judge, tell)
         return (problems[0] if problems else None), recorder.commands
 
-    def _again(self, user, path):
+    def _again(self, user, judge):
         """Power off and on without a write: recovery twice gives the same."""
         self.boots += 1
         problem = boot(user)
@@ -235,10 +236,10 @@ class Sweeper:
             return [problem]
         return [
             Problem(model.DIFFERS, "the second recovery shows what the first did: " + p.expected,
-                    p.found) for p in user.judge(False)
+                    p.found) for p in judge(False)
         ]  # fmt: skip
 
-    def _epilogue(self, user, rng, lives, path, tell):
+    def _epilogue(self, user, rng, lives, judge, tell):
         """After recovery: write, cut again, reboot, and it is still there; maybe once more."""
         nor, full = user.chip.nor, self.subject.full
         for life in range(lives):
@@ -258,7 +259,7 @@ class Sweeper:
                 return [problem]
             if tell:
                 tell("booted after the epilogue's cut", user)
-            problems = user.judge(False)
+            problems = judge(False)
             if problems:
                 return problems
         return []

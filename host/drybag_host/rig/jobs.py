@@ -1,0 +1,85 @@
+"""What a campaign consists of: jobs for workers, planned from numbers alone."""
+
+from dataclasses import asdict, dataclass
+from itertools import count
+
+from drybag_host.rig.device import workloads
+
+UNTIL_STABLE = 0
+# states a named workload gets in a quick campaign; the rest get _QUICK_OTHER
+_QUICK = {"long": 260, "random": 120, "compaction": 160, "batches": 160, "updates": 160,
+          "photos": 140, "format": 160, "recovery": 200, "shutdowns": 140}  # fmt: skip
+_QUICK_OTHER = 90
+_QUICK_SEQUENCE = {1: 40, 2: 22, 3: 4}
+_QUICK_THIRDS = 3
+_PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
+          "growth": 2}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sweep by one worker. `every`: one state in so many; `budget`: instead, about so many
+    states; `depth` 0: until stable; `deep_every`: one state in so many is cut in recovery."""
+
+    workload: str
+    seed: int = 1
+    every: int = 1
+    budget: int = 0
+    offset: int = 0
+    part: tuple = (0, 1)
+    depth: int = 1
+    deep_every: int = 1
+    letters: str = ""
+    failures: int = 20
+
+    def command(self, after=None):
+        """The JSON-able command for a worker; `after`: skip the states up to this path."""
+        return {"do": "sweep", **asdict(self), "after": after}
+
+
+def quick(seed, depth=None, only=None):
+    """Some thousand states of everything, in under a minute on two cores."""
+    for name in only or [*workloads.NAMED, *workloads.SEEDED]:
+        budget = _QUICK.get(name, _QUICK_OTHER) if not only else 1000
+        yield Job(name, seed, budget=budget, offset=seed, depth=2 if depth is None else depth,
+                  deep_every=60)  # fmt: skip
+    if only:
+        return
+    for n, name in enumerate(workloads.sequence_names()):
+        steps = name.count(".")
+        if steps < 3 or (n + seed) % _QUICK_THIRDS == 0:
+            yield Job(name, seed, budget=_QUICK_SEQUENCE[steps], offset=seed + n,
+                      depth=1 if depth is None else depth, deep_every=60)  # fmt: skip
+
+
+def full(seed, depth=None, only=None):
+    """Every state at depth 1 of every workload; with `depth` the recoveries too."""
+    depth = 1 if depth is None else depth
+    for name in only or workloads.names():
+        parts = _PARTS.get(name, 1)
+        for part in range(parts):
+            yield Job(name, seed, part=(part, parts), depth=depth, deep_every=1)
+
+
+def soak(seed, depth=None, only=None):
+    """Seed after seed without end; the caller stops. Recovery is cut until it is stable."""
+    depth = UNTIL_STABLE if depth is None else depth
+    for turn in count(seed):
+        for name in only or [*workloads.SEEDED, *workloads.NAMED]:
+            yield Job(name, turn, budget=250, offset=turn, depth=depth, deep_every=9)
+        if only:
+            continue
+        for n, name in enumerate(workloads.sequence_names()):
+            if (n + turn) % 9 == 0:
+                yield Job(name, turn, budget=40, offset=turn, depth=depth, deep_every=9)
+
+
+MODES = {"quick": quick, "full": full, "soak": soak}
+
+
+def app(names, mode, seed, depth=None):
+    """Jobs for a subject with workloads of its own: all of each, or in quick some of it."""
+    for turn in count(seed) if mode == "soak" else (seed,):
+        for name in names:
+            yield Job(name, turn, budget=2000 if mode == "quick" else 0, offset=turn,
+                      depth=1 if depth is None else depth, deep_every=20)  # fmt: skip
