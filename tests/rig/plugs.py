@@ -1,4 +1,4 @@
-"""Stand-ins at the other end of a switch that speak its real protocol: a plug, an RFC 2217 port."""
+"""What is at the other end of a switch: a plug, a port of an RFC 2217 server."""
 
 import contextlib
 import hashlib
@@ -70,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return True
             self._answer(401, {"WARNING": "Need user=<username>&password=<password>"})
         elif self.server.device == "shelly1":
-            if said.startswith("Basic ") and b64decode(said[6:]) == b"admin:%s" % password.encode():
+            pair = b64decode(said.removeprefix("Basic "))
+            if pair == b"admin:" + password.encode():
                 return True
             self._answer(401, {}, WWW_Authenticate='Basic realm="shelly"')
         else:

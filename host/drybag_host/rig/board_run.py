@@ -91,6 +91,11 @@ class BoardRun:
         self._off_at = time.monotonic()
         self._check_off()
 
+    def abandon(self):
+        """Power off, after something broke into the middle of a cut."""
+        self.switch.off()
+        self._off_at = time.monotonic()
+
     def finish(self, keep_records=False):
         """Judge the last cut, see whether other records are untouched, clean up; a sentence."""
         self._power_on()
@@ -143,10 +148,9 @@ class BoardRun:
                 tap.cut()
         finally:
             tap.close()
-            if not tap.is_cut:
-                tap.cut()
-            tap.ended()
-            self._off_at = time.monotonic()
+            tap.joined()
+        tap.ended()
+        self._off_at = time.monotonic()
         cut = Cut(number, plan.how, in_flight=self.oracle.flight is not None)
         self.cuts.append(cut)
         self._pending.append(cut)

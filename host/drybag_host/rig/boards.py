@@ -98,6 +98,8 @@ class _Bench:
 
     def __exit__(self, *exc):
         with contextlib.suppress(HostError, OSError):
+            if self.switch.knows_commands and self.stopped_by is not None:
+                self.switch.off()  # a cut may still be armed
             self.switch.on()
         self.switch.close()
         if self._stop_at_end is not None and self._stop_at_end.is_running:
@@ -121,6 +123,10 @@ class _Bench:
         except (HostError, KeyboardInterrupt) as error:
             self.stopped_by = error
             self.report.partial = True
+            if isinstance(error, KeyboardInterrupt) and self.run_.cuts:
+                with contextlib.suppress(DrybagError, OSError, MountLost):
+                    self.run_.abandon()
+                    self._left = self.run_.finish(self.args.keep_records)
 
     def _cuts(self):
         total = None if self.args.minutes else self.args.cuts or DEFAULT_CUTS

@@ -134,10 +134,14 @@ class Tap:
         """Has the switch been told?"""
         return self._thread is not None
 
-    def ended(self):
-        """Wait for the switch. Raises what it raised."""
+    def joined(self):
+        """Wait for the switch, if it was told anything."""
         if self._thread is not None:
             self._thread.join()
+
+    def ended(self):
+        """Wait for the switch. Raises what it raised."""
+        self.joined()
         if self._error is not None:
             raise self._error
 
