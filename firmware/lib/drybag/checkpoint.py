@@ -48,7 +48,8 @@ class Checkpointer:
             self._start = log.writer.number << 6 | log.writer.position
             if log.writer.position == 64:
                 self._start = log.next_number << 6 | 1
-            self._id = (log.ckpt_id + 1) & 0xFFFFFFFF or 1
+            self._id = (max(log.ckpt_id, log.last_ckpt_id) + 1) & 0xFFFFFFFF or 1
+            log.last_ckpt_id = self._id
             self._since = log.units_written
         count, following = log.index.dump(self._next, self._triples, layout.INDEX_PER_CHUNK)
         body = memoryview(self._triples)[: 3 * count]

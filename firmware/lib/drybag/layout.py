@@ -44,7 +44,7 @@ F_BLOBS_HIGH = const(128)
 
 MAX_UID = const(200)
 MAX_BODY = const(65536)
-MAX_BLOBS = const(15)
+MAX_BLOBS = const(14)  # an entry holds 15 names: one is for a body that is stored as a blob
 MAX_SALT = const(3)
 BLOB_DATA = const(4032)
 MAX_BLOB_CHUNKS = const(4096)

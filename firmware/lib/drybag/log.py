@@ -39,6 +39,7 @@ class Log:
         self.max_salt = 0
         self.batch = None
         self.ckpt = self.ckpt_id = self.ckpt_chunks = 0
+        self.last_ckpt_id = 0  # also of one that was begun and never finished
         self.units_written = 0
         self.failed = None
         self.lost = []

@@ -88,7 +88,13 @@ def _scan(log):
             )
         log.epoch = log.entry.epoch = epoch
         if kind == layout.LOG and number in log.sectors:
-            pool.own(sector, BAD, number)
+            # One is a header cut short that could not be read when its number was given again.
+            if _has_entries(log, log.sectors[number]):
+                pool.own(sector, BAD, number)
+                continue
+            pool.own(log.sectors[number], BAD, number)
+            pool.own(sector, IS_LOG, number)
+            log.sectors[number] = sector
         elif kind == layout.LOG:
             pool.own(sector, IS_LOG, number)
             log.sectors[number] = sector
@@ -99,6 +105,12 @@ def _scan(log):
             pool.own(sector, FREE, 0)
             pool.free += 1
     return last
+
+
+def _has_entries(log, sector):
+    unit = bytearray(UNIT)
+    log.device.read(sector, layout.unit_offset(1), unit)
+    return unit != layout.BLANK
 
 
 def _drop(log, number):
@@ -285,8 +297,8 @@ class Replay:
         log, entry = self._log, self._log.entry
         self.entries += 1
         if entry.op == layout.OP_INDEX or entry.op == layout.OP_SEAL:
-            if entry.op == layout.OP_INDEX and entry.seq > log.ckpt_id:
-                log.ckpt_id = entry.seq
+            if entry.op == layout.OP_INDEX and entry.seq > log.last_ckpt_id:
+                log.last_ckpt_id = entry.seq
             return
         if entry.seq >= log.next_seq:
             log.next_seq = entry.seq + 1

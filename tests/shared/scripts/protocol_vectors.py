@@ -36,7 +36,7 @@ ops = (
     + ph.put(2, b"b", SHA, (SHA, bytes(range(32, 64))), 0xFFFFFFFF, 65536)
     + ph.delete(3, b"c")
     + ph.undelete(4, b"d")
-    + ph.put(5, b"e" * 200, b"", [SHA] * 15, 1)
+    + ph.put(5, b"e" * 200, b"", [SHA] * 14, 1)
 )
 print(text(ops))
 for op in p.parse_ops(memoryview(b"\x14" + ops)):
