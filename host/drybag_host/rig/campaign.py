@@ -4,12 +4,12 @@ import json
 import os
 import select
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from drybag_host.rig import jobs as planning
 from drybag_host.rig.collect import Collector
 from drybag_host.rig.process import HEAP_BYTES, SILENCE_S, Worker, WorkerDied, WorkerSilent
-from drybag_host.rig.results import Report
+from drybag_host.rig.results import Report, merge
 
 _MOST_DEATHS = 20
 _MOST_USELESS = 3
@@ -24,21 +24,25 @@ HINTS = {
 
 
 class Campaign:
-    """Runs `jobs` (an iterator of Job) for one subject; `report` is valid at any moment.
+    """Runs `jobs` (an iterator of Job) for one subject.
 
-    `on_event(kind, value)`: "traced", "state", "failure", "job" as they come. `stop` may be set
-    from there: True ends the campaign early, with what it has.
+    `report` has the jobs that are done, `snapshot()` also what the others have so far.
+    `finished`: numbers of the jobs to leave out. `on_event(kind, value)`: "traced", "state",
+    "equal", "failure", "not judged", "job" as they come. `stop` may be set from there: the
+    campaign then ends early, with what it has.
     """
 
     def __init__(self, subject, jobs, workers=2, on_event=None, heap_bytes=HEAP_BYTES,
-                 silence_s=SILENCE_S, most_failures=0, report=None):  # fmt: skip
+                 silence_s=SILENCE_S, most_failures=0, report=None, finished=()):  # fmt: skip
         self.report = report or Report()
-        self.collector = Collector(self.report, subject)
+        self.subject = subject
         self.stop = False
         self.seconds = 0.0
-        self.finished = []
-        self._jobs = enumerate(jobs)
-        self._workers = [
+        self.finished = set(finished)
+        self._failed = len(self.report.failures)
+        self._seen = set()
+        self._jobs = ((n, job) for n, job in enumerate(jobs) if n not in self.finished)
+        self._lanes = [
             _Lane(Worker(subject, heap_bytes, silence_s)) for _ in range(max(1, workers))
         ]
         self._say = on_event or (lambda kind, value: None)
@@ -46,28 +50,37 @@ class Campaign:
         self._fatal = False
         self._useless = 0
 
+    def snapshot(self):
+        """A Report of everything so far; partial while jobs are under way."""
+        report = Report(run=dict(self.report.run))
+        merge(report, self.report)
+        for lane in self._lanes:
+            if lane.job:
+                merge(report, lane.collect.report)
+                report.partial = True
+        return report
+
     def run(self):
         """Until the jobs are done or `stop` is set. On Ctrl-C the workers end, what is there stays
         valid and KeyboardInterrupt goes on."""
         started = time.monotonic()
         try:
-            for lane in self._workers:
+            for lane in self._lanes:
                 self._next(lane)
-            while any(lane.job for lane in self._workers) and not self._over():
+            while any(lane.job for lane in self._lanes) and not self._over():
                 self._turn()
         finally:
-            for lane in self._workers:
+            for lane in self._lanes:
                 lane.worker.kill()
             self.seconds += time.monotonic() - started
-        return self.report
 
     def _over(self):
-        enough = self._most_failures and len(self.report.failures) >= self._most_failures
+        enough = self._most_failures and self._failed >= self._most_failures
         self.stop = self.stop or bool(enough) or self._fatal
         return self.stop
 
     def _turn(self):
-        busy = [lane for lane in self._workers if lane.job]
+        busy = [lane for lane in self._lanes if lane.job]
         ready = select.select([lane.worker for lane in busy], [], [], 0.2)[0]
         for lane in busy:
             try:
@@ -85,8 +98,16 @@ class Campaign:
         """Give a lane its next job, or none."""
         number, lane.job = next(self._jobs, (0, None))
         lane.number, lane.path, lane.sector, lane.deaths = number, None, None, 0
+        lane.collect = Collector(self.subject, self._seen)
         if lane.job:
             self._send(lane)
+
+    def _done(self, lane):
+        """The lane's job is over, one way or another."""
+        merge(self.report, lane.collect.report)
+        self.finished.add(lane.number)
+        self._say("job", lane.number)
+        self._next(lane)
 
     def _send(self, lane, after=None):
         try:
@@ -100,17 +121,18 @@ class Campaign:
         lane.deaths += 1
         silent = isinstance(error, WorkerSilent)
         hint = HINTS["ends" if silent else "died"]
-        self.collector.not_judged(lane.job, str(error), hint, lane.path or "")
+        lane.collect.not_judged(lane.job, str(error), hint, lane.path or "")
+        self._say("not judged", lane.collect.report.not_judged[-1])
         self._useless = 0 if lane.path else self._useless + 1
         self._fatal = self._fatal or self._useless > _MOST_USELESS
         if lane.path is None or lane.deaths > _MOST_DEATHS:
-            self._next(lane)
+            self._done(lane)
         else:
-            self._send(lane, lane.path)
+            self._send(lane, lane.path.partition(":")[0])
 
     def _line(self, lane, line):
         mark, value = line[0], line[1:]
-        job, collect = lane.job, self.collector
+        job, collect = lane.job, lane.collect
         if mark == "@":
             lane.path, lane.sector = collect.state(job, value)
             self._say("state", lane.path)
@@ -123,26 +145,24 @@ class Campaign:
                 collect.traced(job, value)
                 self._say("traced", value)
         elif mark == "!":
+            self._failed += 1
             self._say("failure", collect.failure(job, json.loads(value), lane.sector))
         elif mark == "?":
             self._not_judged(lane, json.loads(value))
         elif mark == "=":
             lane.worker.busy = False
             collect.done(job, json.loads(value))
-            self.finished.append(lane.number)
-            self._say("job", lane.number)
-            self._next(lane)
+            self._done(lane)
 
     def _not_judged(self, lane, value):
         hint = HINTS["workload"]
         if value.get("memory"):
             hint = HINTS["memory"]
-            lane.worker.kill_after = True
         elif "OutsidePartition" in value["why"]:
             hint = HINTS["outside"]
         self._fatal = self._fatal or bool(value.get("fatal"))
-        self.collector.not_judged(lane.job, value["why"], hint, lane.path or "")
-        self._say("not judged", self.report.not_judged[-1])
+        lane.collect.not_judged(lane.job, value["why"], hint, lane.path or "")
+        self._say("not judged", lane.collect.report.not_judged[-1])
 
 
 class _Lane:
@@ -151,6 +171,7 @@ class _Lane:
     def __init__(self, worker):
         self.worker = worker
         self.job = None
+        self.collect = None
         self.number = 0
         self.path = None
         self.sector = None
@@ -166,7 +187,7 @@ def describe(report, **what):
     """Fill in `run` of a report: what, subject, mode, seed, jobs, depth, and the versions."""
     from drybag_host.cli import version
 
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     report.run.update({"started": started, "version": version(), **what})
     report.run.setdefault("micropython", _micropython())
 
@@ -197,5 +218,6 @@ def run_campaign(subject="journal", mode="quick", seed=1, jobs=None, workloads=N
     describe(campaign.report, what="campaign", subject=subject, mode=mode, seed=seed,
              jobs=workers, depth=depth)  # fmt: skip
     campaign.run()
-    campaign.report.run["seconds"] = round(campaign.seconds, 1)
-    return campaign.report
+    report = campaign.snapshot()
+    report.run["seconds"] = round(campaign.seconds, 1)
+    return report

@@ -2,19 +2,17 @@
 
 from drybag_host.rig import ids
 from drybag_host.rig.device import plan
-from drybag_host.rig.results import Failure, NotJudged, SectorResult, WorkloadResult
-
-MOST_FAILURES = 500
+from drybag_host.rig.results import Failure, NotJudged, Report, SectorResult, WorkloadResult
 
 
 class Collector:
-    """Fills `report`. `seen` has the keys of all states, so that equal ones count once."""
+    """Fills `report` with one job's lines. `seen`: the keys of all states of the campaign, so that
+    equal ones count once."""
 
-    def __init__(self, report, subject):
-        self.report = report
+    def __init__(self, subject, seen):
+        self.report = Report()
         self.subject = subject
-        self.seen = set()
-        self.dropped_failures = 0
+        self.seen = seen
 
     def workload(self, job):
         return self.report.workloads.setdefault(
@@ -69,10 +67,7 @@ class Collector:
         self.workload(job).failed += 1
         if sector is not None:
             self.sector(sector).failed += 1
-        if len(self.report.failures) < MOST_FAILURES:
-            self.report.failures.append(failure)
-        else:
-            self.dropped_failures += 1
+        self.report.failures.append(failure)
         return failure
 
     def not_judged(self, job, why, hint="", path=""):

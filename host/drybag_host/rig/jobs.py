@@ -7,10 +7,11 @@ from drybag_host.rig.device import workloads
 
 UNTIL_STABLE = 0
 # states a named workload gets in a quick campaign; the rest get _QUICK_OTHER
-_QUICK = {"long": 260, "random": 120, "compaction": 160, "batches": 160, "updates": 160,
-          "photos": 140, "format": 160, "recovery": 200, "shutdowns": 140}  # fmt: skip
-_QUICK_OTHER = 90
-_QUICK_SEQUENCE = {1: 40, 2: 22, 3: 4}
+_QUICK = {"long": 110, "checkpoint": 20, "growth": 30, "compaction": 110, "nearly-full": 50,
+          "full": 50, "random": 100, "recovery": 110, "puts": 80, "updates": 160, "batches": 160,
+          "photos": 220, "format": 220, "shutdowns": 160, "wrap-blob": 120}  # fmt: skip
+_QUICK_OTHER = 100
+_QUICK_SEQUENCE = {1: 60, 2: 26, 3: 6}
 _QUICK_THIRDS = 3
 _PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
           "growth": 2}  # fmt: skip

@@ -46,7 +46,7 @@ class Worker:
         self.kill()
         return False
 
-    # -- life --------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------
     def start(self):
         """Spawn it, unless it runs."""
         if self._process:
@@ -84,7 +84,7 @@ class Worker:
     def fileno(self):
         return self._out
 
-    # -- lines -------------------------------------------------------------------------------------
+    # -- lines -----------------------------------------------------------------------------------
     def send(self, job):
         """Give it a job (JSON-able). Raises WorkerDied."""
         self.start()

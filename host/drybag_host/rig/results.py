@@ -60,7 +60,8 @@ class SectorResult:
 
 @dataclass
 class Report:
-    """A whole run. `run`: what, subject, mode, seed, depth, jobs, started, seconds, version, micropython.
+    """A whole run. `run`: what, subject, mode, seed, jobs, depth, started, seconds, version and
+    micropython.
 
     `total` counts every state that the cuts gave, `distinct` those that were booted and judged
     (equal ones once). `places`: {place: {"programs", "programmed_bytes", "erases"}} of the
@@ -122,6 +123,40 @@ class Report:
             "partial": self.partial,
             "exit_code": self.exit_code(),
         }
+
+
+def merge(report, other):
+    """Add what `other` found (a part of the same run) to `report`."""
+    report.total += other.total
+    report.distinct += other.distinct
+    report.boots += other.boots
+    for mine, theirs in (
+        (report.by_kind, other.by_kind), (report.by_place, other.by_place),
+        (report.by_depth, other.by_depth), (report.cuts_seen, other.cuts_seen),
+    ):  # fmt: skip
+        for name, count in theirs.items():
+            mine[name] = mine.get(name, 0) + count
+    for mine, theirs, kind in (
+        (report.workloads, other.workloads, WorkloadResult),
+        (report.sectors, other.sectors, SectorResult),
+    ):
+        for name, result in theirs.items():
+            mine[name] = _sum(mine.get(name, kind()), result)
+    for place, counts in other.places.items():
+        mine = report.places.setdefault(place, {})
+        for name, count in counts.items():
+            mine[name] = mine.get(name, 0) + count
+    report.failures += other.failures
+    report.not_judged += other.not_judged
+    report.partial = report.partial or other.partial
+
+
+def _sum(one, other):
+    values = {
+        name: value + getattr(one, name) if isinstance(value, int) else value
+        for name, value in vars(other).items()
+    }
+    return type(one)(**values)
 
 
 def from_json(document):

@@ -1,4 +1,4 @@
-"""A flash chip that is one `pim` partition, cheap to wind back, and the block device of one life."""
+"""A flash chip that is one `pim` partition, and the block device of one life."""
 
 import hashlib
 

@@ -235,7 +235,8 @@ class JournalUser(FaultOps):
 
     def _may_refuse(self, ops, error):
         if isinstance(error, NotFound):
-            gone = [op for op in ops if op[0] == "delete" and (op[1], op[2]) not in self.oracle.live]
+            live = self.oracle.live
+            gone = [op for op in ops if op[0] == "delete" and (op[1], op[2]) not in live]
             return gone or len(ops) == 1 and ops[0][0] == "put"  # an undelete, compacted
         if isinstance(error, NoSpace):
             return not self._roomy() and any(op[0] != "delete" for op in ops)
@@ -296,8 +297,9 @@ class JournalUser(FaultOps):
         for kind, uid in keys if deep else keys[:2] + keys[-2:]:
             if self.j.get(kind, uid).body != found[kind, uid].body:
                 return [Problem(model.RECORD_LOST, "get() as records()", "differs: %r" % uid)]
-        for sha in set([sha for version in found.values() for sha in version.blobs]):
-            if b"".join([bytes(p) for p in self.j.read_blob(sha)]) != self._blob(sha):
+        for sha in {sha for version in found.values() for sha in version.blobs}:
+            data = b"".join([bytes(piece) for piece in self.j.read_blob(sha)])
+            if data != self._blob(sha):
                 return [Problem(model.RECORD_LOST, "the blob of a record", "other bytes")]
         return []
 

@@ -62,7 +62,7 @@ def describe(op):
 
 def _short(part):
     if isinstance(part, bytes):
-        return part.decode() if len(part) < 24 else "(%d bytes)" % len(part)
+        return repr(part)[1:] if len(part) < 24 else "(%d bytes)" % len(part)
     if isinstance(part, (tuple, list)):
         return "[" + ", ".join(_short(p) for p in part) + "]"
     return str(part)

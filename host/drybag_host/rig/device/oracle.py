@@ -58,7 +58,7 @@ class Oracle:
         self._said(repr(self.flight))
 
     def acknowledged(self, seq):
-        """The call returned `seq`: the last of as many consecutive numbers as it had operations."""
+        """The call returned `seq`: the last of consecutive numbers, one an operation."""
         first = seq - len(self.flight) + 1
         if first <= self.last_seq:
             raise ValueError("seq %d was given after %d" % (first, self.last_seq))
@@ -82,7 +82,7 @@ class Oracle:
     def _after(self, seqs):
         """The live records once the operations in flight count with these numbers."""
         live = dict(self.live)
-        for op, seq in zip(self.flight, seqs):
+        for op, seq in zip(self.flight, seqs):  # noqa: B905, MicroPython's zip
             key = op[1], op[2]
             if op[0] == "delete":
                 live.pop(key, None)
@@ -92,7 +92,7 @@ class Oracle:
         return live
 
     def _remember(self, seqs):
-        for op, seq in zip(self.flight, seqs):
+        for op, seq in zip(self.flight, seqs):  # noqa: B905, MicroPython's zip
             key = op[1], op[2]
             body = None if op[0] == "delete" else op[3]
             if body is None and key in self.live:

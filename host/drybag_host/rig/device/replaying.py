@@ -5,6 +5,7 @@ from drybag_host.rig.device.chip import SECTOR, Chip
 from drybag_host.rig.device.sweep import Recorder, Sink, Sweeper, apply, boot, leave, path_seed
 
 _AROUND = 3
+_OPERATIONS = 12
 
 
 class WrongCut(Exception):
@@ -51,11 +52,6 @@ def _recovery(subject, chip, oracle, path):
 
 def replay(subject, workload, cuts, say):
     """Tell the whole story to `say(kind, text)`; returns {"failure": what or None, ...}."""
-    for n, op in enumerate(workload.ops):
-        if len(workload.ops) < 40 or n >= workload.start - 2:
-            mark = "swept" if n >= workload.start else "before"
-            say("operation", "%d (%s) %s" % (n, mark, ops.describe(op)))
-
     def tell(depth, commands, n):
         _tell_cut(subject, workload, say, depth, commands, n, cuts)
 
@@ -85,6 +81,9 @@ def replay(subject, workload, cuts, say):
 def _tell_cut(subject, workload, say, depth, commands, n, cuts):
     what = "recovery %d" % depth if depth else "the workload"
     letter, seed = cuts[depth][1:]
+    if not depth:
+        for at in range(max(0, commands[n].step - _OPERATIONS), commands[n].step + 1):
+            say("operation", "%d %s" % (at, ops.describe(workload.ops[at])))
     say("cut", "in %s, at flash command %d of %d: %s, seed %d" % (
         what, n, len(commands) - 1, plan.LETTERS[letter], seed))  # fmt: skip
     for at in range(max(0, n - _AROUND), min(len(commands), n + _AROUND + 1)):

@@ -1,4 +1,4 @@
-"""The engine: trace a workload once, leave every flash state that a cut can leave, boot each, judge.
+"""The engine: trace a workload once, leave each flash state a cut can leave, boot it, judge it.
 
 A subject (journal, variant, app) brings `workload`, `oracle`, `user` and `place`; see
 subjects.py. Results go to a `Sink`. A path is a list of cuts (n, letter, seed), one a depth:
@@ -156,12 +156,12 @@ class Sweeper:
             return False
         if len(path) >= (self.depth or 2):
             return False
-        return len(path) > 1 or self.judged % self.deep_every == 0
+        return len(path) > 1 or path_seed(path) % self.deep_every == 0
 
     def _recovery(self, base, commands, path):
         """Cut the recovery that was just traced at its commands."""
         every = _EVERY_AT_LEVEL[min(len(path) + 1, len(_EVERY_AT_LEVEL) - 1)]
-        offset = self.judged
+        offset = path_seed(path)
 
         def chosen(n, command, at_rest):
             return plan.one_state(n + offset, command.op) if (n + offset) % every == 0 else ()
@@ -242,7 +242,7 @@ class Sweeper:
     def _epilogue(self, user, rng, lives, judge, tell):
         """After recovery: write, cut again, reboot, and it is still there; maybe once more."""
         nor, full = user.chip.nor, self.subject.full
-        for life in range(lives):
+        for _ in range(lives):
             problem = self._write(user, rng)
             if problem:
                 return [problem]

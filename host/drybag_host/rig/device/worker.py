@@ -25,7 +25,7 @@ class Lines:
     """The two pipes; what a workload prints goes elsewhere."""
 
     def __init__(self, commands, results):
-        self._in = open(commands, "r")
+        self._in = open(commands)
         self._out = open(results, "w")
         if MICROPYTHON:
             builtins.print = _silent

@@ -4,6 +4,7 @@ Volumes are small, 14 to 48 sectors, so that a boot is quick and compaction soon
 """
 
 from drybag_host.emulator.rom.prng import Rng
+from drybag_host.rig.device import workloads_faults
 from drybag_host.rig.device.ops import Workload, put, text
 
 SEQUENCE_SECTORS = 16
@@ -167,7 +168,7 @@ def _nearly_full():
 
 
 def _before_growth():
-    return [BOOT] + [put(1, b"g%d" % n, n, 1400) for n in range(55)]
+    return [BOOT] + [put(1, b"g%d" % n, n, 1400) for n in range(44)]
 
 
 def _growing():
@@ -181,8 +182,9 @@ def _before_checkpoint():
 
 
 def _checkpointing():
-    return [("checkpoint",), ("put", 1, b"c8", b"new", (), 0), ("delete", 2, b"c1"),
-            ("checkpoint",)]  # fmt: skip
+    """The second one goes over the end of a segment."""
+    return [("checkpoint",), put(1, b"c8", 9, 1250), ("delete", 2, b"c1"),
+            put(1, b"c4", 4, 620), ("checkpoint",)]  # fmt: skip
 
 
 def _unclean():
@@ -225,8 +227,8 @@ NAMED = {
     "checkpoint": (48, _before_checkpoint, _checkpointing),
     "recovery": (24, _unclean, _reboots),
     "scrub": (24, _few, lambda: [("scrub",), BOOT, ("scrub",), put(1, b"then", 1, 50)]),
-    "wrap-seq": (18, _from(1, _MAX_U32 - 150), lambda: _churn(3) + [("mixed", 1), BOOT]),
-    "wrap-segment": (18, _from(_MAX_NUMBER - 8, 1), lambda: _churn(3) + [BOOT]),
+    "wrap-seq": (18, _from(1, _MAX_U32 - 90), lambda: _churn(3) + [("mixed", 1), BOOT]),
+    "wrap-segment": (18, _from(_MAX_NUMBER - 4, 1), lambda: _churn(3) + [BOOT]),
     "wrap-checkpoint": (
         18, _from(1, 1, _MAX_U32 - 1),
         lambda: [("checkpoint",), put(1, b"w1", 7, 90), ("checkpoint",), ("delete", 1, b"w0"),
@@ -237,6 +239,7 @@ NAMED = {
         lambda: [("photo", b"p%d.jpg" % n, n, 700) for n in range(4)],
     ),
 }  # fmt: skip
+NAMED.update(workloads_faults.NAMED)
 
 
 # --- long ones ---------------------------------------------------------------------------------
