@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from drybag import protocol as p
 from drybag import protocolhost as ph
-from drybag_host import linkline
+from drybag_host import cli, linkline, power
 from drybag_host.board import open_console
 from drybag_host.board.backends import SerialConsole
 from drybag_host.emulator.boards import EmulatedBoard
@@ -229,6 +229,21 @@ verbs._apply = late
 """
 
 
+ONCE = b"""\
+import os
+import machine
+import drybag.journal
+from drybag.errors import NotMountable
+real = drybag.journal.mount
+def mount(*args):
+    if "seen" in os.listdir("/") and machine.reset_cause() == machine.PWRON_RESET:
+        raise NotMountable("torn to pieces")
+    open("/seen", "w").close()
+    return real(*args)
+drybag.journal.mount = mount
+"""
+
+
 @pytest.fixture(scope="module")
 def first_home(tmp_path_factory):
     """Where `image` is made; its cache of compiled modules serves others."""
@@ -315,6 +330,18 @@ def test_a_handset_that_acknowledges_too_early_is_caught(tmp_path, monkeypatch, 
     failure = report.failures[0]
     assert failure.id.startswith("board-1-") and failure.expected != failure.found
     assert "none: something was lost" in said(args) and report.run["bound"] == ""
+
+
+def test_a_journal_that_cannot_be_opened_is_a_loss(tmp_path, monkeypatch, first_home):
+    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path))
+    files = firmware.firmware_files(cache_dir=first_home / "cache" / "mpy")
+    files["/main.py"] = ONCE + files["/main.py"]
+    EmulatedBoard.create("b", files_in_vfs=files)
+    report, code = boards.run_command(parsed("--target", "emu:b", "--power", "emu", "--seed", "1"))
+    assert code == 1 and report.partial
+    (failure,) = report.failures
+    assert (failure.what, failure.found) == ("mount lost", "torn to pieces")
+    assert "save an image" in report.run["left"]
 
 
 def test_ctrl_c_ends_with_a_report_and_the_records_gone(board, tmp_path):
@@ -407,10 +434,32 @@ def test_what_is_no_handset_is_named(tmp_path, monkeypatch):
     args = parsed("--target", "emu:b", "--power", "emu", "--boot-timeout", "0.1")
     with pytest.raises(CannotJudge, match="no handset|without Drybag"):
         boards.run_command(args)
-    for words in (("--target", "/dev/none", "--power", "emu"), ("--target", "emu:none")):
-        with pytest.raises(CannotJudge if "--power" in words else Usage) as caught:
-            boards.run_command(parsed(*words))
-        assert caught.value.hint
+    with pytest.raises(CannotJudge, match="no such port") as caught:
+        boards.run_command(parsed("--target", "/dev/none", "--power", "emu"))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("words", [
+    "--target emu:b", "--cuts 5", "--power emu", "--target emu:b --power emu --quick",
+    "--target emu:b --power emu --cuts 5 --minutes 1", "--target emu:b --power emu --cuts 0",
+    "--target emu:b --power emu --app x.py", "--target /dev/null --power toaster",
+])  # fmt: skip
+def test_words_that_do_not_fit_together(words, capsys):
+    assert cli.main(["rig", "run", *words.split()]) == 2
+    assert "drybag" in capsys.readouterr().err
+
+
+def test_switches_are_listed_and_explained(capsys):
+    assert cli.main(["rig", "switches"]) == 0
+    said = capsys.readouterr().out
+    assert all(kind in said for kind in power.kinds()) and "power.toml" in said
+    assert cli.main(["rig", "switches", "relay"]) == 0
+    assert "energised" in capsys.readouterr().out
+    assert cli.main(["rig", "switches", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert set(document["switches"]["http"]["keys"]) >= {"url", "password_env", "settle_s"}
+    assert cli.main(["rig", "switches", "toaster"]) == 2
+    assert "relay" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count, words", [(0, "too few"), (3, "too few"), (4, "75 %"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from drybag import layout
 from drybag import protocol as p
 from drybag.errors import DrybagError, NoSpace
-from drybag_host.errors import LinkError, NoSuchTarget, NotAHandset
+from drybag_host.errors import LinkError, NoSuchTarget, NotAHandset, PortBusy
 from drybag_host.link import HandsetLink
 from drybag_host.power_errors import NotSwitching
 from drybag_host.rig.board_oracle import PREFIX, BoardOracle, Mismatch, Writer, read_records
@@ -19,7 +19,7 @@ _ORDERS = {
     True: ("moment", "command", "ack", "moment", "request", "command", "boot", "moment"),
     False: ("moment", "ack", "moment", "request", "moment", "boot"),
 }
-_SPAN_S = {True: 0.8, False: 3.0}
+_SPAN_S = {True: 0.6, False: 3.0}
 _BOOT_SPAN_S = {True: 0.5, False: 2.0}
 _MOST_COMMANDS = 300
 _PATIENCE_S = 6.0
@@ -46,8 +46,8 @@ class Cut:
 class BoardRun:
     """A board behind `open_console()`, its `switch`, and all that is drawn from `seed`.
 
-    `cuts`: a Cut each; `problems`: (cut number, Mismatch). Methods raise CannotJudge,
-    SwitchFailed, NotSwitching, MountLost.
+    `cuts`: a Cut each; `problems`: (cut number, Mismatch), where 0 is the one of `prepare`.
+    Methods raise CannotJudge, SwitchFailed, NotSwitching, MountLost.
     """
 
     def __init__(self, open_console, switch, seed, boot_timeout_s=30.0):
@@ -122,13 +122,13 @@ class BoardRun:
 
     # -- one cut --------------------------------------------------------------------------------
     def plan(self, number):
-        """What cut `number` will be: the same for the same seed."""
+        """What cut `number` (from 1) will be: the same for the same seed."""
         rng = random.Random("%d/%d" % (self.seed, number))
         fast = self.switch.knows_commands
         order = _ORDERS[fast]
-        how = order[number % len(order)]
+        how = order[(number - 1) % len(order)]
         span_s = (_BOOT_SPAN_S if how == "boot" else _SPAN_S)[fast]
-        count = rng.randrange(1, 40)
+        count = rng.randrange(1, 30)
         if how == "command":
             count = rng.choice((rng.randrange(1, 30), rng.randrange(1, _MOST_COMMANDS)))
         return Plan(how, rng.uniform(0.0, span_s), count, None, rng.randrange(1, 1 << 30))
@@ -228,7 +228,7 @@ class BoardRun:
         self._pending = []
 
     def _problem(self, mismatch):
-        number = self.cuts[-1].number if self.cuts else -1
+        number = self.cuts[-1].number if self.cuts else 0
         for cut in self._pending or self.cuts[-1:]:
             cut.failed = True
         self.problems.append((number, mismatch))
@@ -241,7 +241,8 @@ class BoardRun:
             try:
                 return self._open_console()
             except (LinkError, NoSuchTarget) as error:
-                if time.monotonic() > deadline:
+                busy = isinstance(error, PortBusy) and self._boot_id is None
+                if busy or time.monotonic() > deadline:
                     raise CannotJudge("%s" % error, error.hint) from None
                 time.sleep(0.1)
 

@@ -7,6 +7,7 @@ import time
 from drybag.errors import DrybagError
 from drybag_host.errors import HostError, Usage
 from drybag_host.output import count_text, duration_text
+from drybag_host.rig import boards_options
 from drybag_host.rig.board_run import BoardRun, MountLost
 from drybag_host.rig.errors import CannotJudge
 from drybag_host.rig.exposure import exposure
@@ -40,6 +41,9 @@ def run_command(args):
             "a board's campaign needs --target and --power",
             "drybag rig run --target emu:demo --power emu --cuts 20; drybag rig switches",
         )
+    for name in boards_options.FLASH_ONLY:
+        if getattr(args, name, None):
+            raise Usage("--%s is for the emulated flash: it does not go with --target" % name)
     seed = random.SystemRandom().randrange(1, 1 << 31) if args.seed is None else args.seed
     with _Bench(args, seed) as bench:
         bench.run()
@@ -132,8 +136,8 @@ class _Bench:
         total = None if self.args.minutes else self.args.cuts or DEFAULT_CUTS
         deadline = time.monotonic() + 60 * self.args.minutes if self.args.minutes else None
         with self.out.progress("cutting power", total, "cut") as bar:
-            number = 0
-            while number != total and (deadline is None or time.monotonic() < deadline):
+            number = 1
+            while number - 1 != total and (deadline is None or time.monotonic() < deadline):
                 known = len(self.run_.problems)
                 self.run_.cut(number)
                 for at, problem in self.run_.problems[known:]:
@@ -181,7 +185,7 @@ class _Bench:
         for cut in run.cuts:
             self._count(cut)
         for number, problem in run.problems:
-            how = next((cut.how for cut in run.cuts if cut.number == number), "before")
+            how = next((cut.how for cut in run.cuts if cut.number == number), "idle")
             report.failures.append(
                 Failure("board-%d-%d" % (run.seed, number), how, *map(str, problem))
             )

@@ -1,5 +1,16 @@
 """The options of `drybag rig run` for boards, and `drybag rig switches`; imports little."""
 
+# the destinations of the options that mean a campaign on the emulated flash
+FLASH_ONLY = ("mode", "soak", "depth", "workload", "app", "variant", "resume")
+
+
+def is_wanted(args):
+    """Does the command line speak of a board?"""
+    return any(
+        (args.target, args.power, args.power_config, args.cuts, args.minutes, args.keep_records,
+         args.reset_is_enough)
+    )  # fmt: skip
+
 
 def add_arguments(parser):
     """--target, --power and what goes with them."""
@@ -16,9 +27,9 @@ def add_arguments(parser):
     )
     length = group.add_mutually_exclusive_group()
     length.add_argument("--cuts", type=_positive, metavar="N", help="how many cuts (100)")
-    length.add_argument("--minutes", type=float, metavar="M", help="or for how long")
+    length.add_argument("--minutes", type=_duration, metavar="M", help="or for how long")
     group.add_argument(
-        "--boot-timeout", type=float, default=30.0, metavar="SECONDS",
+        "--boot-timeout", type=_duration, default=30.0, metavar="SECONDS",
         help="how long the board may take to boot (%(default)g)",
     )  # fmt: skip
     group.add_argument(
@@ -34,6 +45,13 @@ def add_arguments(parser):
 def _positive(text):
     number = int(text)
     if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _duration(text):
+    number = float(text)
+    if not 0 < number < 1e6:
         raise ValueError(text)
     return number
 

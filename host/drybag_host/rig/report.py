@@ -14,6 +14,7 @@ from drybag_host.rig.tap import HOWS
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN = 300
+_OPEN = 12
 _COLUMNS = 32
 _CELL = 20
 _VERDICTS = {
@@ -121,6 +122,7 @@ def html(report: Report) -> str:
         style=style,
         run=run,
         is_board=is_board,
+        shown=_OPEN,
         verdict=_VERDICTS.get(report.exit_code(), _NOT_JUDGED),
         partial=report.partial,
         numbers=_numbers(report, is_board),
@@ -179,7 +181,10 @@ def _bars(counts):
 
 def _workloads(report, is_board):
     rows = []
-    for name, row in sorted(report.workloads.items()):
+    # those that failed first, then those with most states
+    for name, row in sorted(
+        report.workloads.items(), key=lambda item: (-item[1].failed, -item[1].states, item[0])
+    ):
         rows.append((HOWS.get(name, name) if is_board else name, row))
     return rows
 

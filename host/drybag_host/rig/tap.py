@@ -20,6 +20,7 @@ Plan.__doc__ = """One cut. `how`: one of HOWS; `delay_s`: from the first write, 
 `count`: of acknowledgements, requests or flash commands; `state`, `seed`: for the emulated."""
 
 HOWS = {
+    "idle": "while nothing was written",
     "moment": "a random moment of writing",
     "boot": "a random moment of booting",
     "ack": "just after an acknowledgement",
