@@ -60,7 +60,7 @@ class HandsetLink:
         if self._info is None:
             info = json.loads(self._line.connect(now))
         else:
-            info = json.loads(self._once(ph.hello(8, now)))
+            info = json.loads(self._once(self._line.hello(now)))
             if info["boot"] != self._line.boot:
                 raise BoardRebooted("%s: the handset restarted" % self._line.name)
         self._line.boot = info["boot"]
@@ -90,10 +90,10 @@ class HandsetLink:
         time.sleep(0.05)
         change(baud)
         try:
-            self._once(ph.hello(8))
+            self._once(self._line.hello())
         except LinkTimeout:
             change(old)
-            self._once(ph.hello(8))
+            self._once(self._line.hello())
             return False
         return True
 
@@ -180,7 +180,7 @@ class HandsetLink:
             return ph.delete(kind, uid), False
         if what != "put":
             raise errors.BadInput("unknown operation %r" % (what,))
-        body, blobs, parent = [*op[3:], (), 0][:3] if len(op) < 6 else op[3:6]
+        body, blobs, parent = (*op[3:], *((), 0)[len(op) - 4 :])
         data = ph.put(kind, uid, body, blobs, parent)
         if 1 + len(data) <= p.REQUEST_BYTES:
             return data, False
@@ -294,6 +294,8 @@ class HandsetLink:
             raise LinkTimeout("%s: the line is too noisy, nothing gets through" % self._line.name)
         if failures > 2:
             time.sleep(_PAUSE_S * failures)
+        if failures > 1:
+            self._line.shorter_chunks()
         return failures
 
     def _lines(self, request):

@@ -11,7 +11,7 @@ import time
 from drybag import errors, framehost
 from drybag import protocol as p
 from drybag import protocolhost as ph
-from drybag.frame import TO_BOARD, WINDOW_BYTES
+from drybag.frame import MAX_FROM_BOARD, TO_BOARD, WINDOW_BYTES
 from drybag_host.errors import (
     BoardRebooted,
     LinkError,
@@ -23,6 +23,8 @@ from drybag_host.errors import (
 
 PATIENCE_S = 12.0
 WINDOW_CHUNKS = 8
+_LEAST_CHUNK_BYTES = 128
+_ECHO_BYTES = 6  # the marker, kind, ident, session: no other frame begins so
 _ASK_AFTER_S = 0.3
 _ASK_AT_MOST_S = 2.0
 _FRAGMENT_BYTES = 100
@@ -49,13 +51,31 @@ class Line:
         self.patience_s = patience_s
         self.boot = None
         self.resent = 0
+        self.chunk_bytes = MAX_FROM_BOARD
         self._ident = secrets.randbelow(256)
+        self._decoder = None
+        self._echo = bytes((TO_BOARD,))
         self._new_session()
         self._heard = time.monotonic()
 
     def _new_session(self):
         self.session = secrets.randbelow(0x10000)
+        damaged = self._decoder.damaged if self._decoder else 0
         self._decoder = framehost.RawDecoder(self.session)
+        self._decoder.damaged = damaged
+
+    def hello(self, now=0):
+        """The request HELLO, with the window and the chunks that this line stands."""
+        return ph.hello(WINDOW_CHUNKS, now, self.chunk_bytes)
+
+    def shorter_chunks(self):
+        """After noise: chunks of half the length, if they are not short already. True if so."""
+        if self.chunk_bytes <= _LEAST_CHUNK_BYTES:
+            return False
+        self.chunk_bytes //= 2
+        with contextlib.suppress(Broken):  # what is lost is the answer
+            self.request(self.hello())
+        return True
 
     @property
     def said(self):
@@ -92,6 +112,7 @@ class Line:
 
     def _send(self, kind, ident, index, payload=b""):
         data = framehost.pack_stuffed(kind, ident, self.session, index, payload)
+        self._echo = bytes(data[:_ECHO_BYTES])
         self._write(data)
         return len(data)
 
@@ -166,6 +187,8 @@ class Line:
                     if not once or expected:
                         raise Broken
                     sender.restart()
+                elif kind == p.STATE and index == p.LOST:
+                    raise Broken
             if time.monotonic() - quiet_since >= asked_s:
                 self._nudge(sender, ident, expected)
                 quiet_since = time.monotonic()
@@ -210,7 +233,7 @@ class Line:
         LinkTimeout, LinkLost.
         """
         answer = self._try_hello(now, _HELLO_WAITS_S)
-        if answer is None and self._is_booting():
+        if answer is None and (self._is_booting() or self._decoder.damaged):
             answer = self._try_hello(now, (0.5,) * 12)
         if answer is None:
             self._knock()
@@ -232,10 +255,12 @@ class Line:
             self._new_session()
             self._decoder.text = text
             ident = self._next_ident()
-            self._send(p.REQUEST | p.LAST, ident, 0, ph.hello(WINDOW_CHUNKS, now))
+            self._send(p.REQUEST | p.LAST, ident, 0, self.hello(now))
             answer = self._hello_answer(ident, wait_s)
             if answer is not None or self._at_repl():
                 return answer
+            if self._decoder.damaged:
+                self.chunk_bytes = max(_LEAST_CHUNK_BYTES, self.chunk_bytes // 2)
         return None
 
     def _hello_answer(self, ident, wait_s):
@@ -257,7 +282,7 @@ class Line:
         """A prompt of MicroPython is the last that came, or it echoes our frames."""
         text = self._decoder.text
         last = bytes(text[-64:])
-        return last.endswith(_REPL) or _RAW_REPL in last or TO_BOARD in text
+        return last.endswith(_REPL) or _RAW_REPL in last or self._echo in text
 
     def _is_booting(self):
         return any(word in self._decoder.text for word in _BOOT_WORDS)
@@ -279,7 +304,7 @@ class Line:
     def _forget_echo(self):
         """Keep what was said, but for the signs of a REPL."""
         text = self._decoder.text
-        self._decoder.text = text.replace(bytes((TO_BOARD,)), b"").replace(_RAW_REPL, b"") + b"\n"
+        self._decoder.text = text.replace(self._echo, b"").replace(_RAW_REPL, b"") + b"\n"
 
     def _start_application(self, now):
         """From the REPL: soft reset, so that main.py runs. Raises NotAHandset if it does not."""

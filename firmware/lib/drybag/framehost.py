@@ -65,13 +65,14 @@ class RawDecoder:
 
     `session`: only frames of this session are frames (None: all), so that bytes which a record
     happens to hold are not taken for one after noise. A frame that does not check is searched
-    for the beginning of another.
+    for the beginning of another; `damaged` counts those whose header was sound.
     """
 
     def __init__(self, session=None):
         self.session = session
         self.text = bytearray()
         self.broken = 0
+        self.damaged = 0
         self._buf = bytearray()
 
     def feed(self, data):
@@ -86,6 +87,7 @@ class RawDecoder:
         """Nothing more comes: an unfinished frame is none. Gives the frames found within it."""
         frames = []
         while self._buf:
+            self.damaged += len(self._buf) > HEAD_BYTES
             self._reject()
             while self._next(frames):
                 pass
@@ -125,6 +127,7 @@ class RawDecoder:
             return False
         if crc32(view[: end - 1]) != struct.unpack_from("<I", buf, end)[0]:
             del view
+            self.damaged += 1
             self._reject()
             return True
         frames.append((kind, ident, session, index, bytes(buf[1 + HEAD_BYTES : end])))

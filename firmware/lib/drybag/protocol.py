@@ -26,6 +26,7 @@ LAST = const(0x80)
 
 # What a STATE says of the request it is asked about.
 UNKNOWN = const(0)
+LOST = const(1)
 WORKING = const(2)
 
 # First byte of a request.
@@ -67,7 +68,7 @@ BLOB_DATA_BYTES = const(2048)
 CACHED_REPLY_BYTES = const(256)
 FEATURES = ("blobs", "compare", "history", "scrub", "time", "body-blob")
 
-_HELLO = "<BBBBI"
+_HELLO = "<BBBBHI"
 _RANGE = "<BIII"
 _RECORD = "<IIIHBBBBII"
 RECORD_BYTES = const(26)
@@ -88,9 +89,11 @@ class BadRequest(errors.BadInput):
 
 
 def parse_hello(data):
-    """(lowest version, highest version, window in chunks, host's seconds since 2000 or 0)."""
-    _, low, high, window, now = _take(_HELLO, data, 0)
-    return low, high, window, now
+    """(lowest version, highest version, window in chunks, chunk in bytes, host's time).
+
+    The time is seconds since 2000, or 0.
+    """
+    return _take(_HELLO, data, 0)[1:]
 
 
 def parse_range(data):

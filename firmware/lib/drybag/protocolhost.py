@@ -4,11 +4,15 @@ import struct
 
 from drybag import errors, layout
 from drybag import protocol as p
+from drybag.frame import MAX_FROM_BOARD
 
 
-def hello(window, now=0):
-    """Request HELLO. `window`: chunks the host takes unacknowledged; `now`: seconds since 2000."""
-    return struct.pack(p._HELLO, p.HELLO, p.VERSION, p.VERSION, window, now)
+def hello(window, now=0, chunk_bytes=MAX_FROM_BOARD):
+    """Request HELLO. `window`: chunks of at most `chunk_bytes` that the host takes unacknowledged.
+
+    `now`: seconds since 2000, 0 if not known.
+    """
+    return struct.pack(p._HELLO, p.HELLO, p.VERSION, p.VERSION, window, chunk_bytes, now)
 
 
 def ranged(verb, start=0, seq=0, done=0, rest=b""):

@@ -14,6 +14,7 @@ _PARTIAL_MS = const(150)
 _SIGN_OF_LIFE_MS = const(400)
 _FORGET_MS = const(60000)
 _MAX_WINDOW = const(64)
+_MIN_CHUNK = const(64)
 
 
 class Link:
@@ -35,6 +36,7 @@ class Link:
         self._small = bytearray(p.CACHED_REPLY_BYTES + OVERHEAD_BYTES)
         self.session = -1
         self.window = 4
+        self.chunk_bytes = MAX_FROM_BOARD
         self._job = None
         self._forget()
         self._heard = ticks_ms()
@@ -52,6 +54,11 @@ class Link:
         job, self._job, self._piece = self._job, None, None
         if job is not None:
             job.close()
+
+    def _drop(self):
+        """Give the request up; the host that asks for it hears that it is not known."""
+        self._end_job()
+        self._answered, self._answer = self._ident, None
 
     @property
     def busy(self):
@@ -77,7 +84,7 @@ class Link:
         elif f.kind in (p.ACK, p.ASK):
             self._acknowledged(f)
         elif f.kind == p.CANCEL and f.ident == self._ident:
-            self._end_job()
+            self._drop()
 
     def _fragment(self, f):
         ident = f.ident
@@ -116,7 +123,8 @@ class Link:
         if f.ident == self._answered and self._answer is not None:
             self._reply(self._answer[0], f.ident, 0, self._answer[1])
         elif at_work:
-            self._reply(p.STATE, f.ident, p.WORKING)
+            waits = (self._sent - self._acked) & 0xFFFF >= self.window
+            self._reply(p.STATE, f.ident, p.LOST if waits else p.WORKING)
         elif f.ident == self._ident and f.ident != self._answered:
             self._reply(p.GOT, f.ident, self._next)
         else:
@@ -145,7 +153,9 @@ class Link:
         request = memoryview(self._request)[: self._fill]
         try:
             if request[0] == p.HELLO:
-                self.window = min(max(1, p.parse_hello(request)[2]), _MAX_WINDOW)
+                _, _, window, chunk, _ = p.parse_hello(request)
+                self.window = min(max(1, window), _MAX_WINDOW)
+                self.chunk_bytes = min(max(_MIN_CHUNK, chunk), MAX_FROM_BOARD)
             self._job = self._verbs.start(request)
         except Exception as error:
             self._fail(error)
@@ -156,7 +166,7 @@ class Link:
             return False
         if (self._sent - self._acked) & 0xFFFF >= self.window:
             if self._since_ms(self._heard) > _FORGET_MS:
-                self._end_job()
+                self._drop()
             return False
         began = self._ticks_ms()
         try:
@@ -177,12 +187,12 @@ class Link:
             if piece is None:
                 return False
             self._piece = memoryview(piece)
-        n = min(len(self._piece), MAX_FROM_BOARD - self._chunk)
+        n = min(len(self._piece), self.chunk_bytes - self._chunk)
         at = _PAYLOAD_AT + self._chunk
         self._out_view[at : at + n] = self._piece[:n]
         self._chunk += n
         self._piece = self._piece[n:] if n < len(self._piece) else None
-        if self._chunk < MAX_FROM_BOARD:
+        if self._chunk < self.chunk_bytes:
             return False
         self._send_chunk(p.CHUNK)
         return True

@@ -47,7 +47,7 @@ class Verbs:
 
     # -- about the handset --------------------------------------------------------------------
     def _hello(self, request):
-        low, high, _, now = p.parse_hello(request)
+        low, high, _, _, now = p.parse_hello(request)
         if not low <= p.VERSION <= high:
             raise p.BadRequest(
                 "this handset speaks version %d of the protocol, the host %d to %d"
@@ -88,6 +88,8 @@ class Verbs:
 
     def _find(self, journal, request):
         skip, seq, done, rest = p.parse_range(request)
+        if not rest:
+            raise p.BadRequest("a request is cut short")
         kind, text = rest[0], bytes(rest[1:])
         yield from _stream(_matching(journal, text, kind, skip), seq, done)
 
