@@ -4,8 +4,9 @@ Each function takes a Patch and changes the journal in memory. The docstring say
 variants.py says which workloads show it.
 """
 
-from drybag import port, recovery
+from drybag import journal, port, recovery
 from drybag.device import Device
+from drybag.errors import NotMountable
 from drybag.log import Log
 from drybag.pool import Pool
 from drybag.recovery import Replay
@@ -13,9 +14,6 @@ from drybag.recovery import Replay
 
 def format_when_not_mountable(patch):
     """What cannot be mounted is formatted, so that the handset starts."""
-    from drybag import journal
-    from drybag.errors import NotMountable
-
     def recover(log):
         try:
             return found(log)
@@ -91,6 +89,8 @@ def source_of_source_let_go(patch):
 
     def find_tail(log, last):
         found = find(log, last)
+        for sector in log.held:
+            log.pool._turn = sector
         recovery._let_go(log)
         return found
 
@@ -110,15 +110,13 @@ def seq_reused(patch):
         before(log, tail, report)
         recovered.append(log.next_seq)
 
-    from drybag import journal
-
     recovered = []
     before = patch.set(recovery, "_replay_before", replay_before)
     found = patch.set(journal, "recover", recover)
 
 
 def batch_replayed_at_once(patch):
-    """Replay counts the entries of a batch as they come, with no look at the commit behind them."""
+    """Replay counts the entries of a batch as they come, whether a commit follows or not."""
 
     def apply(replay, where):
         replay._log.entry.flags &= ~recovery.layout.F_BATCH
@@ -130,11 +128,6 @@ def batch_replayed_at_once(patch):
 def guard_off(patch):
     """LittleFS may erase sectors that the journal uses, if its own metadata calls them free."""
     patch.set(Device, "guarded", lambda device, sector: False)
-
-
-def lost_header_ends_log(patch):
-    """A tail whose header unit is harmed is dropped with the entries behind it."""
-    patch.set(recovery, "_header_before", lambda log, number: None)
 
 
 def small_commits(patch):

@@ -6,6 +6,7 @@ variants.py says which workloads show it.
 
 from drybag.checkpoint import Checkpointer
 from drybag.compaction import Compactor
+from drybag.device import Device
 from drybag.log import Log
 
 
@@ -71,8 +72,6 @@ def erased_before_copy(patch):
         if number not in log.sectors:
             log.device.kept = None
         return passed
-
-    from drybag.device import Device
 
     read = patch.set(Device, "read", read_from_ram)
     processed = patch.set(Compactor, "_one", one)

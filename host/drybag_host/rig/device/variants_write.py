@@ -1,4 +1,4 @@
-"""Known-bad variants of what the journal does when it writes: units, CRCs, columns, batches, blobs.
+"""Known-bad variants of how the journal writes: units, CRCs, columns, batches, blobs.
 
 Each function takes a Patch and changes the journal in memory. The docstring says what is wrong;
 variants.py says which workloads show it.

@@ -1,0 +1,60 @@
+"""The gate's known-bad variants of the journal: does the rig catch anything?
+
+Each is a small patch applied in memory, for good: one worker runs one subject. The gate runs a
+variant's workloads, most telling first, and stops at the first state that shows it.
+"""
+
+from drybag_host.rig.device import variants_boot as boot
+from drybag_host.rig.device import variants_room as room
+from drybag_host.rig.device import variants_write as write
+from drybag_host.rig.device.patch import Patch
+
+# patch, then the workload that shows it soonest
+_GATE = (
+    (write.ack_before_flush, "puts"),
+    (write.no_crc, "puts"),
+    (write.crc_over_header_only, "puts"),
+    (write.units_in_sequence, "puts"),
+    (write.no_parity, "puts"),
+    (write.parity_never_used, "puts"),
+    (write.no_read_back, "worn-silent"),
+    (write.batch_without_commit, "batches"),
+    (write.delete_in_ram, "puts"),
+    (write.blob_after_entry, "photos"),
+    (room.tombstone_forgotten, "compaction"),
+    (room.header_lets_go_early, "puts"),
+    (room.erased_before_header, "tombstones"),
+    (room.erased_before_copy, "compaction"),
+    (room.checkpoint_from_its_end, "checkpoint"),
+    (room.checkpoint_counts_early, "checkpoint"),
+    (boot.format_when_not_mountable, "not-ours"),
+    (boot.torn_copy_counts, "recovery"),
+    (boot.tail_not_copied, "puts"),
+    (boot.append_to_torn_tail, "puts"),
+    (boot.orphan_unprotected, "recovery"),
+    (boot.copied_segment_resurrected, "puts"),
+    (boot.source_of_source_let_go, "marginal"),
+    (boot.seq_reused, "puts"),
+    (boot.batch_replayed_at_once, "batches"),
+    (boot.guard_off, "forgotten"),
+    (boot.small_commits, "format"),
+)
+
+
+def _name(function):
+    return function.__name__.replace("_", "-")
+
+
+VARIANTS = {_name(row[0]): row for row in _GATE}
+
+
+def apply(name):
+    """Patch the journal in this process. Raises ValueError where there is no such variant."""
+    if name not in VARIANTS:
+        raise ValueError("no variant '%s': there are %s" % (name, ", ".join(sorted(VARIANTS))))
+    VARIANTS[name][0](Patch())
+
+
+def describe(name):
+    """What is wrong with it, in a line."""
+    return VARIANTS[name][0].__doc__

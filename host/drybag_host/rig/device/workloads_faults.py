@@ -1,0 +1,62 @@
+"""Named workloads in which something went wrong before, or which a fault must not get past:
+a cut long ago, a worn-out sector, a partition that is not ours. For the data see workloads.py."""
+
+from drybag_host.rig.device.ops import put
+
+_BOOT = ("boot",)
+
+
+def _forgotten():
+    """The first boot was cut: LittleFS forgot a container that the journal goes on to use."""
+    return [("interrupted", _BOOT, 40, "clean", 1)] + _long_records(0, 11)
+
+
+def _growing_over_it():
+    """LittleFS allocates until it comes to that container."""
+    return _long_records(11, 14)
+
+
+def _long_records(first, last):
+    return [put(1, b"k%d" % n, n, 1400) for n in range(first, last)]
+
+
+def _tombstones():
+    """Seven records and their tombstones in one segment, and the log nearly once around."""
+    ops = [_BOOT] + [put(1, b"gone%d" % n, n, 30) for n in range(7)]
+    return ops + [("delete", 1, b"gone%d" % n) for n in range(7)] + _turns(0, 6)
+
+
+def _turns(first, last):
+    return [put(1, b"turn%d" % (n % 2), n, 1300) for n in range(first, last)]
+
+
+def _marginal():
+    """A recovery was cut in the last unit of its copy, whose one unsteady bit mostly reads right:
+    the next boot takes the copy for whole, one after that may not."""
+    records = [put(1, b"u%d" % n, n, 70 * (n % 4)) for n in range(6)]
+    return [_BOOT] + records + [("cut", _BOOT, 15, "unstable", 259)]
+
+
+def _worn(reported):
+    """The sector in use wears out between two records."""
+    return lambda: [_BOOT] + _long_records(0, 2) + [put(1, b"a", 1, 50), ("worn", reported)]
+
+
+def _after_wear():
+    return [put(1, b"b", 2, 50), put(2, b"c", 3, 200), put(1, b"a", 4, 70), _BOOT,
+            put(1, b"b", 5, 90)]  # fmt: skip
+
+
+def _not_ours():
+    """Another journal's segment lies in the partition at one boot, and is gone at the next."""
+    return [_BOOT, put(1, b"a", 1, 50), ("not_ours",)]
+
+
+NAMED = {
+    "forgotten": (20, _forgotten, _growing_over_it),
+    "tombstones": (16, _tombstones, lambda: _turns(6, 9)),
+    "marginal": (14, _marginal, lambda: [_BOOT]),
+    "worn": (20, _worn(True), _after_wear),
+    "worn-silent": (20, _worn(False), _after_wear),
+    "not-ours": (20, _not_ours, lambda: [put(1, b"b", 2, 50), ("not_ours",)]),
+}  # fmt: skip
