@@ -255,6 +255,19 @@ def test_the_boards_own_port_is_a_reset(bench, line, tmp_path, kind):
     assert bench('[s]\nkind="%s"\nport="%s"\n' % (kind, link), target=path).reset_only
 
 
+@pytest.mark.filterwarnings("ignore:set(Daemon|Name).. is deprecated")
+def test_a_reset_holds_en_low(bench):
+    with rfc2217_port() as (address, port):
+        port.dtr = True
+        switch = bench('[s]\nkind="rts"\nport="%s"\n' % address, target=address)
+        assert switch.reset_only and not port.cts
+        switch.off()
+        assert port.cts and not port.dsr
+        switch.on()
+        assert not port.cts
+        switch.close()
+
+
 def test_a_port_without_the_line_is_named(bench, line):
     _, path = line
     switch = bench('[s]\nkind="rts"\nport="%s"\n' % path)

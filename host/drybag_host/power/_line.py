@@ -43,6 +43,8 @@ class ModemLine(Switch):
 
     def _set(self, asserted):
         try:
+            if self.reset_only:
+                self._port.dtr = False  # EN is low while RTS is set and DTR is not
             setattr(self._port, self._line, asserted)
         except (serial.SerialException, OSError) as error:
             raise SwitchFailed(
@@ -57,4 +59,4 @@ class ModemLine(Switch):
 def open_line(line, settings, target):
     asserted = choice(settings, "asserted", ("on", "off"))
     own = os.path.realpath(settings["port"]) == os.path.realpath(target)
-    return ModemLine(line, settings["port"], asserted, own)
+    return ModemLine(line, settings["port"], "off" if own else asserted, own)

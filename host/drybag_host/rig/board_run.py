@@ -24,6 +24,8 @@ _BOOT_SPAN_S = {True: 0.5, False: 2.0}
 _MOST_COMMANDS = 300
 _PATIENCE_S = 6.0
 _UNASKED = 3
+_FREED_AT_ONCE = 8
+_ROOM_BYTES = 96 * 1024
 _NOT_THERE = "read its output (mpremote connect PORT), and save its flash before any repair"
 
 
@@ -67,7 +69,7 @@ class BoardRun:
         self._pending = []
         self._off_at = None
         self._unasked = 0
-        self._full = False
+        self._to_free = 0
 
     # -- before and after -----------------------------------------------------------------------
     def prepare(self):
@@ -80,7 +82,14 @@ class BoardRun:
                     "there is nothing to test before that is mended: drybag scrub, drybag pull",
                 )
             self.removed_before = self._remove_own(link, 0)
-            self._baseline = link.hello()["last_seq"]
+            info = link.hello()
+            if info["free"] < _ROOM_BYTES:
+                raise CannotJudge(
+                    "the handset has no room: %d bytes, and the rig writes up to %d"
+                    % (info["free"], _ROOM_BYTES),
+                    "delete something (drybag delete), or take another handset",
+                )
+            self._baseline = info["last_seq"]
             self.oracle.last_seq = self._baseline
             self.others = [
                 (r.kind, bytes(r.uid), _content_sha(r))
@@ -115,9 +124,8 @@ class BoardRun:
 
     def _remove_own(self, link, since):
         keys = sorted(read_records(link, since))
-        for at in range(0, len(keys), 10):
-            for _ in link.put_records([("delete", *key) for key in keys[at : at + 10]]):
-                pass
+        for key in keys:
+            link.delete(*key)  # one by one: a full flash takes that, and not a batch
         return len(keys)
 
     # -- one cut --------------------------------------------------------------------------------
@@ -168,10 +176,9 @@ class BoardRun:
             self._write(link, tap)
 
     def _write(self, link, tap):
-        ops, blob = (self._writer.deletes(12), None) if self._full else self._writer.next()
+        ops, blob = (self._writer.deletes(1), None) if self._to_free else self._writer.next()
+        self._to_free = max(0, self._to_free - 1)
         if not ops:
-            if self._full and not self.oracle.live:
-                raise CannotJudge("the handset is full", "delete something: drybag delete")
             return
         try:
             if blob is not None:
@@ -181,10 +188,9 @@ class BoardRun:
             for ack in link.put_records(ops):
                 self.oracle.ack(ack.seq)
                 tap.acked()
-            self._full = False
         except NoSpace:
             self.oracle.refused()
-            self._full = True
+            self._to_free = _FREED_AT_ONCE
         except LinkError:
             raise
         except DrybagError as error:
