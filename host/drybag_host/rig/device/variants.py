@@ -9,7 +9,7 @@ from drybag_host.rig.device import variants_room as room
 from drybag_host.rig.device import variants_write as write
 from drybag_host.rig.device.patch import Patch
 
-# patch, then the workload that shows it soonest
+# patch, the workload that shows it soonest; where boots are slow, the part of its cuts to sweep
 _GATE = (
     (write.ack_before_flush, "puts"),
     (write.no_crc, "puts"),
@@ -25,8 +25,8 @@ _GATE = (
     (room.header_lets_go_early, "puts"),
     (room.erased_before_header, "tombstones"),
     (room.erased_before_copy, "compaction"),
-    (room.checkpoint_from_its_end, "checkpoint"),
-    (room.checkpoint_counts_early, "checkpoint"),
+    (room.checkpoint_from_its_end, "checkpoint", (3, 10)),
+    (room.checkpoint_counts_early, "checkpoint", (8, 10)),
     (boot.format_when_not_mountable, "not-ours"),
     (boot.torn_copy_counts, "recovery"),
     (boot.tail_not_copied, "puts"),
@@ -45,16 +45,17 @@ def _name(function):
     return function.__name__.replace("_", "-")
 
 
-VARIANTS = {_name(row[0]): row for row in _GATE}
+VARIANTS = {_name(row[0]): row[0] for row in _GATE}
+WORKLOADS = {_name(row[0]): (row[1], row[2] if len(row) > 2 else (0, 1)) for row in _GATE}
 
 
 def apply(name):
     """Patch the journal in this process. Raises ValueError where there is no such variant."""
     if name not in VARIANTS:
         raise ValueError("no variant '%s': there are %s" % (name, ", ".join(sorted(VARIANTS))))
-    VARIANTS[name][0](Patch())
+    VARIANTS[name](Patch())
 
 
 def describe(name):
     """What is wrong with it, in a line."""
-    return VARIANTS[name][0].__doc__
+    return VARIANTS[name].__doc__
