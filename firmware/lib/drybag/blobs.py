@@ -62,8 +62,12 @@ class Blobs:
         One that is left from before the last boot and that no record names does not count: the
         cut may have left its last cells marginal.
         """
-        found = self.find(sha)
-        return found is not None and (found[0] in self._fresh or self._is_named(sha))
+        found = False
+        for blob, _ in self._candidates(sha):
+            if blob in self._fresh:
+                return True
+            found = True
+        return found and self._is_named(sha)
 
     def _is_named(self, sha):
         log = self._log
