@@ -204,7 +204,7 @@ def _micropython():
 def plan_jobs(subject="journal", mode="quick", seed=1, depth=None, workloads=None):
     """The jobs of a campaign, an iterator. `workloads`: names, or None for all."""
     if subject.startswith("app:"):
-        return planning.app(workloads or ["steps"], mode, seed, depth)
+        return planning.app(workloads or ["steps", "steady"], mode, seed, depth)
     return planning.MODES[mode](seed, depth, workloads)
 
 

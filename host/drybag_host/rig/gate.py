@@ -12,11 +12,10 @@ from drybag_host.rig import ids
 from drybag_host.rig.campaign import processors
 from drybag_host.rig.device import variants
 from drybag_host.rig.errors import RigFailed
-from drybag_host.rig.jobs import Job
+from drybag_host.rig.jobs import CUTS, Job
 from drybag_host.rig.process import Worker
 
 CAUGHT, MISSED, NOT_JUDGED = 0, 1, 3
-_CUTS = "cpbnueza"  # torn states; damage at rest is no variant's doing
 _SEED = 1
 _BEFORE_ALL = "0c1"  # the state that is as the swept part found it
 
@@ -69,7 +68,7 @@ def try_variant(name):
     row = Row(name, variants.describe(name), workload)
     try:
         path, row.failure = _first_failure(row, Job(
-            workload, _SEED, part=part, letters=_CUTS, failures=1))  # fmt: skip
+            workload, _SEED, part=part, letters=CUTS, failures=1))  # fmt: skip
         if row.failure:
             row.caught = _journal_holds(workload, path or _BEFORE_ALL)
             if path:

@@ -15,6 +15,9 @@ _QUICK_SEQUENCE = {1: 60, 2: 26, 3: 6}
 _QUICK_THIRDS = 3
 _PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
           "growth": 2}  # fmt: skip
+CUTS = "cpbnueza"  # the torn states, without damage at rest
+_APP_QUICK = 2000
+_APP_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,12 @@ MODES = {"quick": quick, "full": full, "soak": soak}
 
 
 def app(names, mode, seed, depth=None):
-    """Jobs for a subject with workloads of its own: all of each, or in quick some of it."""
+    """Jobs for a subject with workloads of its own: all of each, or in quick some of it. Cuts
+    only: what an app makes of flash that rots at rest is not asked."""
+    parts = 1 if mode == "quick" else _APP_PARTS
     for turn in count(seed) if mode == "soak" else (seed,):
         for name in names:
-            yield Job(name, turn, budget=2000 if mode == "quick" else 0, offset=turn,
-                      depth=1 if depth is None else depth, deep_every=20)  # fmt: skip
+            for part in range(parts):
+                yield Job(name, turn, budget=_APP_QUICK if mode == "quick" else 0, offset=turn,
+                          part=(part, parts), depth=1 if depth is None else depth,
+                          deep_every=20, letters=CUTS)  # fmt: skip
