@@ -5,6 +5,7 @@ reclaimed when space is short. Number of a chunk: blob number << 12 | index.
 """
 
 import hashlib
+from array import array
 from binascii import crc32, hexlify
 
 from drybag import layout
@@ -21,6 +22,8 @@ class Blobs:
     def __init__(self, log, compactor):
         self._log = log
         self._compactor = compactor
+        compactor.sweep = self.sweep
+        self._swept_at = -1
         self._fresh = set()
         self._unit = bytearray(UNIT)
 
@@ -36,25 +39,41 @@ class Blobs:
 
     def find(self, sha):
         """(blob number, size) of a complete blob, or None."""
-        for blob, size in self._candidates(sha):
+        for blob, size, _ in self._candidates(sha):
             return blob, size
         return None
 
     def _candidates(self, sha):
-        """(blob number, size) of each complete blob of that name.
+        """(blob number, size, places of its chunks) of each complete blob of that name.
 
         There are several when a cut left one whose last chunk may be torn and it was stored anew.
         """
         for blob, name, size in self._headers():
-            if name == sha and self._complete(blob, size):
-                yield blob, size
+            if name == sha:
+                places = self._places(blob, sha, size)
+                if places:
+                    yield blob, size, places
 
-    def _complete(self, blob, size):
-        pool, chunks = self._log.pool, 0
+    def _places(self, blob, sha, size):
+        """1 + the sector of each chunk (array), or None where one is missing.
+
+        Name and number tell a chunk: what another blob left under the same number is none of it.
+        """
+        pool = self._log.pool
+        missing = chunk_count(size)
+        places = array("H", bytes(2 * missing))
         for sector in range(len(pool.state)):
-            if pool.state[sector] == IS_BLOB and pool.number[sector] >> 12 == blob:
-                chunks += 1
-        return chunks == chunk_count(size)
+            number = pool.number[sector]
+            if pool.state[sector] != IS_BLOB or number >> 12 != blob:
+                continue
+            self._log.device.read(sector, 0, self._unit)
+            header = layout.parse_blob_header(self._unit)
+            i = number & _INDEX_MASK
+            if i < len(places) and (header is None or header[2] == sha):
+                missing -= not places[i]
+                if header or not places[i]:
+                    places[i] = sector + 1
+        return None if missing else places
 
     def has(self, sha):
         """True if the blob is complete and can be relied on.
@@ -63,7 +82,7 @@ class Blobs:
         cut may have left its last cells marginal.
         """
         found = False
-        for blob, _ in self._candidates(sha):
+        for blob, _, _ in self._candidates(sha):
             if blob in self._fresh:
                 return True
             found = True
@@ -100,8 +119,8 @@ class Blobs:
     def _chunk(self, sha, copies, i, buf):
         """Chunk `i` from whichever copy of the blob is intact."""
         sector = -1
-        for blob, _ in copies:
-            sector = self._log.pool.sector_of(blob << 12 | i, IS_BLOB)
+        for _, _, places in copies:
+            sector = places[i] - 1
             piece = self._intact(sector, buf)
             if piece is not None:
                 return piece
@@ -110,8 +129,6 @@ class Blobs:
         )
 
     def _intact(self, sector, buf):
-        if sector < 0:
-            return None
         self._log.device.read(sector, 0, buf)
         header = layout.parse_blob_header(buf)
         if header is None:
@@ -129,7 +146,7 @@ class Blobs:
         self._make_room(chunks)
         log = self._log
         pool = log.pool
-        taken = {n >> 12 for s, n in enumerate(pool.number) if pool.state[s] == IS_BLOB}
+        taken = {n >> 12 for n in pool.number}  # also of sectors let go: a header may stand there
         blob = log.next_blob & _NUMBER_MASK
         while blob in taken or blob == 0:
             blob = (blob + 1) & _NUMBER_MASK
@@ -149,8 +166,9 @@ class Blobs:
         Frees nothing if a record that names blobs cannot be read: its blobs are not known.
         """
         log, pool = self._log, self._log.pool
-        if not pool.blobs:
+        if not pool.blobs or self._swept_at == log.next_seq:
             return 0
+        self._swept_at = log.next_seq
         named = set()
         for where in self._naming():
             try:
@@ -159,9 +177,14 @@ class Blobs:
                 return 0
             for i in range(log.entry.nblobs):
                 named.add(log.entry.blob(log.scratch, i))
+        copies = {}
+        for blob, sha, size in self._headers():
+            places = self._places(blob, sha, size) if sha in named else None
+            if places:
+                copies.setdefault(sha, []).append((blob, size, places))
         keep = set(self._fresh)
-        for sha in named:
-            keep.update(self._worth_keeping(sha))
+        for sha in copies:
+            keep.update(self._worth_keeping(copies[sha]))
         freed = 0
         for sector in range(len(pool.state)):
             if pool.state[sector] == IS_BLOB and pool.number[sector] >> 12 not in keep:
@@ -169,19 +192,14 @@ class Blobs:
                 freed += 1
         return freed
 
-    def _worth_keeping(self, sha):
-        """Of several copies the first that is whole; all of them if none is."""
-        copies = list(self._candidates(sha))
+    def _worth_keeping(self, copies):
+        """Of several copies of one blob the first that is whole; all of them if none is."""
         if len(copies) > 1:
             buf = bytearray(SECTOR)
-            for blob, size in copies:
-                sectors = [
-                    self._log.pool.sector_of(blob << 12 | i, IS_BLOB)
-                    for i in range(chunk_count(size))
-                ]
-                if all(self._intact(sector, buf) is not None for sector in sectors):
+            for blob, _, places in copies:
+                if all(self._intact(place - 1, buf) is not None for place in places):
                     return (blob,)
-        return [blob for blob, _ in copies]
+        return [blob for blob, _, _ in copies]
 
     def store(self, blob, index, head, data):
         """Write one chunk (header unit and data units) to a sector; raises NoSpace."""

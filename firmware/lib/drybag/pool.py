@@ -260,13 +260,6 @@ class Pool:
                     found = True
         return found
 
-    def sector_of(self, number, state):
-        """Sector that holds log segment or blob chunk `number`, or -1."""
-        for sector in range(len(self.number)):
-            if self.number[sector] == number and self.state[sector] == state:
-                return sector
-        return -1
-
 
 def _name(head):
     """File name of a container: a letter (log, blob, spare) and its first number in hex."""
