@@ -7,7 +7,7 @@ handset has, and what is there already is not sent again.
 import io
 from contextlib import closing
 
-from drybag.errors import BadInput, DrybagError, NoSpace
+from drybag.errors import BadInput, DrybagError, MissingBlob, NoSpace
 from drybag_host.backup.lines import content_sha, key_of
 from drybag_host.errors import LinkError
 
@@ -15,6 +15,7 @@ ABSENT, SAME, DIFFERS, DELETED = 0, 1, 2, 3
 BATCH_RECORDS = 32
 BATCH_BYTES = 16384
 FULL_AFTER = 3
+BLOB_TRIES = 10
 
 
 class Item:
@@ -157,12 +158,23 @@ class Sender:
         self.session.progressed()
         self.advance(size)
 
-    def _send_records(self, group):
-        """One batch; where the handset refuses it, each record alone, so that one is named."""
+    def _send_records(self, group, tries=BLOB_TRIES):
+        """One batch; where the handset refuses it, each record alone, so that one is named.
+
+        A handset that restarts forgets the blobs that no record names yet: they are sent again.
+        """
         try:
             self._put(group)
         except LinkError:
             raise
+        except MissingBlob as error:
+            todo = [item for item in group if not item.done]
+            if tries == 0:
+                for item in todo:
+                    item.error = error
+                return
+            self._send_blobs(todo)
+            self._send_records([item for item in todo if item.error is None], tries - 1)
         except (BadInput, NoSpace) as error:
             if len(group) == 1:
                 group[0].error = error

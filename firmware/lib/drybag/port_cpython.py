@@ -77,7 +77,7 @@ class VfsLfs2:
         fs._do(fs._fs.format)
 
     def open(self, path, mode):
-        flags = {"rb": 1, "wb": 2 | 0x100 | 0x400}[mode]
+        flags = {"rb": 1, "wb": 2 | 0x100 | 0x400, "ab": 2 | 0x100 | 0x800}[mode]
         return _File(self, self._do(lfs.file_open, self._fs.fs, path.lstrip("/"), flags))
 
     def ilistdir(self, path):
@@ -109,6 +109,9 @@ class _File:
 
     def read(self, size):
         return self._owner._do(lfs.file_read, self._owner._fs.fs, self._file, size)
+
+    def flush(self):
+        self._owner._do(lfs.file_sync, self._owner._fs.fs, self._file)
 
     def close(self):
         self._owner._do(lfs.file_close, self._owner._fs.fs, self._file)

@@ -39,7 +39,7 @@ def drybag_home(home=None):
     if home is None:
         data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
         home = os.path.join(data, "drybag")
-    return Path(home)
+    return Path(home).absolute()
 
 
 def write_json(path, value):
