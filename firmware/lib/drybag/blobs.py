@@ -10,7 +10,7 @@ from binascii import crc32, hexlify
 
 from drybag import layout
 from drybag.errors import BadBlob, Damaged, NoSpace, NotFound, TooLarge
-from drybag.layout import BLOB_DATA, MAX_BLOB_CHUNKS, SECTOR, UNIT
+from drybag.layout import BLOB_DATA, MAX_BLOB_CHUNKS, MAX_ENTRY_UNITS, SECTOR, UNIT
 from drybag.pool import IS_BLOB
 from drybag.port import const
 
@@ -157,7 +157,7 @@ class Blobs:
         compactor, pool = self._compactor, self._log.pool
         if pool.can_have() - chunks < pool.limit // 8:
             self.sweep()
-        compactor.admit(0, 1, chunks)
+        compactor.admit(MAX_ENTRY_UNITS, None, chunks)  # and a record to name it
         compactor.make_room(0, chunks)
 
     def sweep(self):

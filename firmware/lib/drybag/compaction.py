@@ -43,19 +43,26 @@ class Compactor:
         self._position = 1
         self.keep_tombstones_after = -1
         self.steps = 0
+        self.sweep = None  # Blobs.sweep
 
     def capacity(self):
         """Segments the log may fill: all sectors less blobs, bad ones, reserve and a tenth."""
-        pool = self._log.pool
-        sectors = pool.limit - pool.blobs - pool.bad - _RESERVE
-        return max(0, sectors - sectors // 10)
+        return max(0, self._for_log(0))
 
-    def admit(self, units, longest=None, blob_sectors=0):
-        """Raise NoSpace unless so many more units and blob sectors can be kept."""
-        need = segments_needed(self._log.index, units, longest or min(units, MAX_UNITS))
+    def _for_log(self, blob_sectors):
         pool = self._log.pool
         sectors = pool.limit - pool.blobs - pool.bad - _RESERVE - blob_sectors
-        missing = need - (sectors - max(0, sectors) // 10)
+        return sectors - max(0, sectors) // 10
+
+    def admit(self, units, longest=None, blob_sectors=0):
+        """Raise NoSpace unless so many more units and blob sectors can be kept.
+
+        Blobs that no record names any more make room first.
+        """
+        need = segments_needed(self._log.index, units, longest or min(units, MAX_UNITS))
+        missing = need - self._for_log(blob_sectors)
+        if missing > 0 and self.sweep():
+            missing = need - self._for_log(blob_sectors)
         if missing > 0:
             raise NoSpace(
                 "the flash is full: %d bytes must be freed first; delete records or photos"
@@ -83,6 +90,8 @@ class Compactor:
                 self._log.open_segment()
                 continue
             if turn == 0 or not self._copy(DATA_UNITS):
+                if self.sweep():
+                    continue
                 raise NoSpace("the flash is full: delete records or photos", SECTOR)
             turn -= 1
 
