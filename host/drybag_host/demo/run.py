@@ -110,7 +110,7 @@ class BatteryPuller:
             return self._boot(None)
         if self.tally.cuts and self._rng.random() < RECOVERY_CUT_SHARE:
             self._boot(self._rng.randrange(1, RECOVERY_COMMANDS))
-            if self.board.wait_off(0.2):
+            if self.board.wait_off(1.0):
                 self.tally.in_recovery += 1
                 self.tally.cuts += 1
                 return self._power_on()
