@@ -51,12 +51,12 @@ def compare(more=(), states=0, seed=1, workers=None, on_event=None):
     return total
 
 
-def plan(states, seed):
-    """The jobs of one subject; none of them stops at a failure."""
+def plan(states, seed, depth=1):
+    """The jobs of one app; none of them stops at a failure."""
     mode = "quick" if states else "full"
     return [
         replace(job, budget=states, failures=0)
-        for job in planning.app(WORKLOADS, mode, seed, depth=1)
+        for job in planning.app(WORKLOADS, mode, seed, depth)
     ]
 
 

@@ -52,7 +52,7 @@ class AppSubject:
             text = f.read()
         self.code = compile(text, self.file, "exec")
         for part in ("setup", "step", "check"):
-            if "\ndef " + part + "(" not in text:
+            if "\ndef " + part + "(" not in "\n" + text:
                 raise ValueError("%s has no function %s()" % (self.file, part))
         says = _constants(text)
         self.raw = bool(says.get("RAW"))
