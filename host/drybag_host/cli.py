@@ -12,7 +12,6 @@ import shutil
 import sys
 
 from drybag.errors import DrybagError
-
 from drybag_host import commands
 from drybag_host.errors import HostDiskFull, HostFile, Usage
 from drybag_host.output import Output
@@ -56,7 +55,7 @@ EXIT_CODES = (
 
 # What to do next, for errors of the shared library, which knows no command lines.
 HINTS = {
-    "NoSpace": "delete records or photos (drybag delete), or shrink the picture; then run it again",
+    "NoSpace": "delete records or photos (drybag delete), or shrink the picture, then try again",
     "TooLarge": "split the record, or shrink the picture, and import it again",
     "NotFound": "drybag show TARGET lists what is there",
     "Damaged": "drybag scrub TARGET names what is damaged; drybag pull saves what is intact",

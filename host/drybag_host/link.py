@@ -180,7 +180,9 @@ class HandsetLink:
             return ph.delete(kind, uid), False
         if what != "put":
             raise errors.BadInput("unknown operation %r" % (what,))
-        body, blobs, parent = (*op[3:], *((), 0)[len(op) - 4 :])
+        body = op[3]
+        blobs = op[4] if len(op) > 4 else ()
+        parent = op[5] if len(op) > 5 else 0
         data = ph.put(kind, uid, body, blobs, parent)
         if 1 + len(data) <= p.REQUEST_BYTES:
             return data, False

@@ -55,7 +55,7 @@ def blob(size, seed=5):
 def test_hello_says_what_the_handset_is(link, sim):
     info = link.hello()
     assert info["name"] == "drybag-bbccdd" and info["epoch"] == sim.app.journal.epoch
-    assert info["counts"] == {name: 0 for name in layout.KIND_NAMES.values()}
+    assert info["counts"] == dict.fromkeys(layout.KIND_NAMES.values(), 0)
     assert info["versions"]["protocol"] == p.VERSION and info["free"] > 500000
     assert link.hello()["boot"] == info["boot"]
 
@@ -105,7 +105,7 @@ def test_delete_undelete_history_and_changes(link):
 def test_a_cursor_goes_on_where_it_was(link):
     list(link.put_records(puts(40)))
     found = []
-    for cursor, record in link.changes(0):
+    for cursor, record in link.changes(0):  # noqa: B007
         found.append(record.uid)
         if len(found) == 15:
             break
@@ -172,7 +172,7 @@ def test_errors_of_the_handset_keep_their_class(link, sim):
         (errors.NotFound, lambda: link.blob_size(bytes(32))),
         (errors.NotFound, lambda: list(link.read_blob(bytes(32)))),
         (errors.BadInput, lambda: link.undelete(1, b"uid-1")),
-        (errors.MissingBlob, lambda: list(link.put_records([("put", 1, b"x", b"", (b"a" * 32,))]))),
+        (errors.MissingBlob, lambda: list(link.put_records([("put", 1, b"x", b"", (bytes(32),))]))),
         (errors.TooLarge, lambda: list(link.put_records([("put", 1, b"x" * 201, b"")]))),
         (errors.TooLarge, lambda: list(link.put_records([("put", 1, b"x", bytes(65537))]))),
         (errors.BadInput, lambda: list(link.put_records([("put", 9, b"x", b"")]))),
@@ -355,7 +355,7 @@ def test_a_reboot_in_the_middle_is_named_and_the_rest_can_be_had(sim):
     list(link.put_records(ops))
     found = {}
     with pytest.raises(BoardRebooted):
-        for cursor, record in link.changes(0):
+        for cursor, record in link.changes(0):  # noqa: B007
             found[record.uid] = record.body
             if len(found) == 70:
                 sim.reboot()
@@ -399,7 +399,7 @@ def test_a_pulled_cable_while_reading(sim, after):
     link = HandsetLink(CutLine(sim, read=after))
     found, cursor = {}, 0
     with pytest.raises(LinkLost):
-        for cursor, record in link.changes(0):
+        for cursor, record in link.changes(0):  # noqa: B007
             found[record.uid] = record.body
     for _, record in HandsetLink(sim).changes(0, cursor):
         found[record.uid] = record.body

@@ -70,7 +70,7 @@ def table(result):
     columns = ("modelled_ms_per_record", "programmed_bytes_per_record", "erases_per_record",
                "worst_put_ms")  # fmt: skip
     for name in ("W1", "W2", "W3"):
-        rows = Table("way", "ms a record", "bytes programmed", "erases", "worst put, ms", title=name)
+        rows = Table("way", "ms a record", "bytes", "erases", "worst put, ms", title=name)
         rows.add_row("drybag", *(_cell(name, key, result[name][key]) for key in columns))
         for way in ("append_flush", "file_per_record", "json_rewrite", "raw_limit"):
             rows.add_row(way, *(str(result[name][way][key]) for key in columns))

@@ -24,7 +24,10 @@ def fill(part):
     from drybag import journal, layout
 
     j = journal.mount(part)
-    text = "VERSION:3.0\nFN:Somebody Something\nTEL;TYPE=CELL:+44 20 7946 %04d\nEMAIL:s@example.org\n"
+    text = (
+        "VERSION:3.0\nFN:Somebody Something\nTEL;TYPE=CELL:+44 20 7946 %04d\n"
+        "EMAIL:s@example.org\n"
+    )
     half = at_half = 0
     for i in range(RECORDS):
         j.put(layout.CONTACT, b"u%06d" % i, (text % i).encode())

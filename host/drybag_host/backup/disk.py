@@ -14,7 +14,7 @@ from drybag_host.errors import BackupBusy, HostDiskFull, HostFile
 try:
     import fcntl
 except ImportError:  # Windows: no flock, so no lock
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -84,7 +84,8 @@ def _flash(stats):
     use = [
         "%s %s" % (stats[key], text)
         for key, text in (
-            ("sectors", "sectors"), ("log_sectors", "with records"), ("blob_sectors", "with large data"),
+            ("sectors", "sectors"), ("log_sectors", "with records"),
+            ("blob_sectors", "with large data"),
             ("free_sectors", "free"), ("bad_sectors", "bad"),
         )
         if key in stats

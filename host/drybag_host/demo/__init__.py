@@ -1,1 +1,1 @@
-"""The demonstration: an address book made up, and a handset whose battery is pulled again and again."""
+"""The demonstration: a made-up address book, a handset whose battery is pulled again and again."""

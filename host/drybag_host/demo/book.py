@@ -15,8 +15,8 @@ _FIRST = (
     "Tomás Ursula Vikram Wanjiru Xavier Yusuf Zoë Андрей Ирина 美咲 志明 محمد"
 ).split()
 _LAST = (
-    "Lovelace Turing Müller Tanaka Nováková García O'Connor Nguyễn Okafor Jørgensen Kowalski Rossi "
-    "Papadopoulos Şahin Ивановa Silva Dubois Haddad van-der-Berg Sørensen Kim Singh Mensah 山田 王"
+    "Lovelace Turing Müller Tanaka Nováková García O'Connor Nguyễn Okafor Jørgensen Kowalski "
+    "Rossi Papadopoulos Şahin Ивановa Silva Dubois Haddad van-der-Berg Sørensen Kim Singh Mensah 山田 王"
 ).split()
 _STREETS = ("Rosenweg", "High Street", "Rue de l'Église", "Calle Mayor", "Storgata", "桜通り")
 _CITIES = ("Berlin", "London", "Lyon", "Sevilla", "Oslo", "名古屋", "Kraków", "Accra")
@@ -140,7 +140,8 @@ def _event(rng, n):
 
 def _todo(rng, n):
     lines = ["UID:demo-todo-%d" % n, "DTSTAMP:20250101T080000Z",
-             "SUMMARY:" + _escape(rng.choice(_TODO)), "PRIORITY:%d" % rng.randrange(1, 10)]  # fmt: skip
+             "SUMMARY:" + _escape(rng.choice(_TODO)),
+             "PRIORITY:%d" % rng.randrange(1, 10)]  # fmt: skip
     if rng.random() < 0.5:
         lines.append("DUE;VALUE=DATE:2026%02d%02d" % (rng.randrange(1, 13), rng.randrange(1, 29)))
     return _component("VTODO", lines)

@@ -149,7 +149,7 @@ def _commands(item):
 
 
 def through_pulled_batteries(board, items, cuts, seed, out):
-    """Send the items while power goes. Returns a Tally. Raises LinkError when the board is gone."""
+    """Send the items while power goes. Returns a Tally. Raises LinkError."""
     from drybag_host.output import Output
     from drybag_host.targets import Session
     from drybag_host.transfer import Sender
