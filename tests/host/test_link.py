@@ -13,6 +13,7 @@ from drybag.frame import WINDOW_BYTES
 from drybag_host.errors import BoardRebooted, LinkLost, LinkTimeout, NotAHandset, PortBusy
 from drybag_host.link import Ack, HandsetLink
 
+SHA = bytes(32)
 CARD = b"VERSION:3.0\nFN:Person %d\nTEL:+49 30 %07d\nNOTE:"
 
 
@@ -172,7 +173,7 @@ def test_errors_of_the_handset_keep_their_class(link, sim):
         (errors.NotFound, lambda: link.blob_size(bytes(32))),
         (errors.NotFound, lambda: list(link.read_blob(bytes(32)))),
         (errors.BadInput, lambda: link.undelete(1, b"uid-1")),
-        (errors.MissingBlob, lambda: list(link.put_records([("put", 1, b"x", b"", (bytes(32),))]))),
+        (errors.MissingBlob, lambda: list(link.put_records([("put", 1, b"x", b"", [SHA])]))),
         (errors.TooLarge, lambda: list(link.put_records([("put", 1, b"x" * 201, b"")]))),
         (errors.TooLarge, lambda: list(link.put_records([("put", 1, b"x", bytes(65537))]))),
         (errors.BadInput, lambda: list(link.put_records([("put", 9, b"x", b"")]))),

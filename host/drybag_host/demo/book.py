@@ -16,7 +16,8 @@ _FIRST = (
 ).split()
 _LAST = (
     "Lovelace Turing Müller Tanaka Nováková García O'Connor Nguyễn Okafor Jørgensen Kowalski "
-    "Rossi Papadopoulos Şahin Ивановa Silva Dubois Haddad van-der-Berg Sørensen Kim Singh Mensah 山田 王"
+    "Rossi Papadopoulos Şahin Ивановa Silva Dubois Haddad van-der-Berg Sørensen Kim Singh "
+    "Mensah 山田 王"
 ).split()
 _STREETS = ("Rosenweg", "High Street", "Rue de l'Église", "Calle Mayor", "Storgata", "桜通り")
 _CITIES = ("Berlin", "London", "Lyon", "Sevilla", "Oslo", "名古屋", "Kraków", "Accra")
