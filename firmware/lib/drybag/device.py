@@ -78,12 +78,12 @@ class Device:
             if bytes(buf[: len(self.expect)]) == self.expect:
                 self.seen_header = block
         if len(buf) % UNIT or offset % UNIT:
-            return self.bdev.writeblocks(block, buf, offset)
+            return _as_bad_block(self.bdev.writeblocks, block, buf, offset)
         view = memoryview(buf)
         for at in range(0, len(view), UNIT):
             unit = view[at : at + UNIT]
             if unit != _BLANK:
-                result = self.bdev.writeblocks(block, unit, offset + at)
+                result = _as_bad_block(self.bdev.writeblocks, block, unit, offset + at)
                 if result:
                     return result
         return 0
@@ -94,4 +94,15 @@ class Device:
             return _REFUSED
         if op in (1, 2, 3):
             return 0
+        if op == _IOCTL_ERASE:
+            return _as_bad_block(self.bdev.ioctl, op, arg)
         return self.bdev.ioctl(op, arg)
+
+
+def _as_bad_block(call, *args):
+    """0, or for whatever error the answer that makes LittleFS take another block."""
+    try:
+        failed = call(*args)
+    except OSError:
+        failed = True
+    return _REFUSED if failed else 0

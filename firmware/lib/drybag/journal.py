@@ -63,6 +63,7 @@ class Journal:
 
     def update(self, kind, uid, body, blobs=(), parent=0):
         """As put, for a record that must be there: raises NotFound."""
+        self._log.check()
         if not self.seq_of(kind, uid):
             raise _missing(kind, uid)
         return self.put(kind, uid, body, blobs, parent)
@@ -108,8 +109,8 @@ class Journal:
         ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid). Raises as put and
         delete do, and then nothing has happened.
         """
-        self._log.check()
         ops = list(ops)
+        self._log.check(len(ops) + 1)
         if not ops:
             return self.last_seq
         total, longest, bodies = 1, 1, []
@@ -159,7 +160,7 @@ class Journal:
                 first.to_bytes(4, "little"),
             ))  # fmt: skip
         except Exception:
-            log.next_seq += _BATCH_GAP
+            log.skip_seqs(_BATCH_GAP)
             raise
         log.next_seq += 1
         for change in log.batch.triples():

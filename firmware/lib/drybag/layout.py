@@ -49,6 +49,7 @@ MAX_SALT = const(3)
 BLOB_DATA = const(4032)
 MAX_BLOB_CHUNKS = const(4096)
 MAX_NUMBER = const(0x3FFFFFF)
+MAX_SEQ = 0xFFFFFFFF  # never given to an entry: as the next one it says that all are used
 INDEX_BYTES = const(12)
 INDEX_PER_CHUNK = const(120)
 BLANK = b"\xff" * 64

@@ -1,13 +1,14 @@
 """The log: open segment, index, where everything stands; append and read, no policy."""
 
 from drybag import layout, segment
-from drybag.errors import Damaged, JournalClosed
+from drybag.errors import Damaged, JournalClosed, NoSpace
 from drybag.index import Index, key_hash
 from drybag.layout import MAX_SALT, UNIT, LogHeader, unit_offset
 from drybag.pool import IS_LOG, Pool
 from drybag.port import const
 
 _RETRIES = const(4)
+_MOST_NOTED = const(32)
 _CHANGES = (layout.OP_PUT, layout.OP_PUT_BIG, layout.OP_DELETE)
 
 
@@ -15,7 +16,9 @@ class Log:
     """State shared by recovery, compaction, checkpoints and the journal's calls.
 
     `sectors` maps the number of each segment that counts to its sector. `image` is one sector
-    of bytes that whoever reads a sector fills (`image_of` says with which; -1 nothing). `batch` is
+    of bytes that whoever reads a sector fills (`image_of` says with which; -1 nothing). `damaged`
+    has (sector, byte) of entries that recovery could not read, `missing` numbers of segments that
+    it did not find. `batch` is
     the index of the batch that is being written, if one is.
     """
 
@@ -43,16 +46,40 @@ class Log:
         self.units_written = 0
         self.failed = None
         self.lost = []
+        self.damaged = []
+        self.missing = []
 
-    def check(self):
+    def check(self, seqs=1):
+        """Raise JournalClosed unless `seqs` more entries can be numbered and written."""
         if self.failed:
             raise JournalClosed(self.failed)
+        if self.next_seq + seqs > layout.MAX_SEQ:
+            raise JournalClosed(
+                "the numbers of this journal are used up: pull a backup, format, restore it"
+            )
+
+    def skip_seqs(self, count):
+        """Numbers that may have been seen and did not count are not given again."""
+        self.next_seq = min(self.next_seq + count, layout.MAX_SEQ)
+
+    def note_damage(self, number, position):
+        """What stands there cannot be read, and no cut explains it: it rotted."""
+        place = (self.sectors.get(number, -1), unit_offset(position))
+        if place not in self.damaged and len(self.damaged) < _MOST_NOTED:
+            self.damaged.append(place)
+
+    def note_missing(self, number):
+        """Segment `number` must be there and is not: its sector cannot be told from others."""
+        if number not in self.missing and len(self.missing) < _MOST_NOTED:
+            self.missing.append(number)
 
     def open_segment(self, resume=0, source=0, copy_units=0, copy_crc=0):
         """Start the next segment; its header is on flash when this returns. Raises NoSpace.
 
         `resume`, `source`, `copy_units`, `copy_crc`: recovery's copy of an older tail (SPEC.md).
         """
+        if self.next_number > layout.MAX_NUMBER:
+            raise NoSpace("the segments of this journal are used up: pull a backup, format")
         h = LogHeader()
         h.epoch, h.number, h.first = self.epoch, self.next_number, self.first
         h.ckpt, h.ckpt_id, h.ckpt_chunks = self.ckpt, self.ckpt_id, self.ckpt_chunks

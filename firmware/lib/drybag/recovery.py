@@ -28,7 +28,8 @@ def recover(log):
     """
     report = {"formatted": False, "clean": True, "healed": False, "copied_entries": 0,
               "replayed_entries": 0, "checkpoint": False, "filesystem": "ok",
-              "read_only": None}  # fmt: skip
+              "read_only": None, "damaged": log.damaged,
+              "missing": log.missing}  # fmt: skip
     last = _scan(log)
     mounted = log.pool.mount()
     if last == 0:
@@ -58,7 +59,7 @@ def recover(log):
         _let_go(log)
     else:
         number = _copy_tail(log, tail, end, report)
-        log.next_seq += _SEQ_GAP
+        log.skip_seqs(_SEQ_GAP)
     _replay_image(log, number, end, report)
     _purge(log)
     return report
@@ -140,14 +141,19 @@ def _find_tail(log, last):
         if header is None:
             if bytes(log.image[256:]) != b"\xff" * (layout.SECTOR - 256):
                 log.unreadable += 1  # not just a header whose program was cut short
+                log.note_damage(number, 0)
             _drop(log, number)
             continue
-        if header.copy_units and header.source in log.sectors:
-            if not _copy_complete(log, header, end):
+        if header.copy_units and not _copy_complete(log, header, end):
+            if header.source in log.sectors:
                 _drop(log, number)
                 continue
+            if end < 64:
+                log.note_damage(number, end)
         if header.source in log.sectors:
             log.held.append(log.sectors.pop(header.source))
+        if segment.pages_behind(log.image, end, log.entry) > 1:
+            log.note_damage(number, end)  # one cut harms one page
         return header, end, healed
     return None, 0, False
 
@@ -217,6 +223,7 @@ def _numbers(log, tail):
     keep = array("I")
     unit = bytearray(UNIT)
     floor = tail.resume if tail.resume else tail.number
+    _note_missing(log, tail, tail)
     for number in sorted(log.sectors, reverse=True):
         if number >= tail.number:
             continue
@@ -227,8 +234,18 @@ def _numbers(log, tail):
         header = layout.parse_log_header(unit) or _rebuilt_header(log, number)
         if header and header.resume:
             floor = header.resume
+        if header:
+            _note_missing(log, tail, header)
         keep.append(number)
     return list(reversed(keep))
+
+
+def _note_missing(log, tail, header):
+    """A segment that says it went on from the one before: that one must be there."""
+    before = header.number - 1
+    if header.prev_units and not header.resume and before >= tail.first:
+        if before not in log.sectors:
+            log.note_missing(before)
 
 
 def _rebuilt_header(log, number):
@@ -285,12 +302,20 @@ class Replay:
     def _walk_damaged(self, log, number, position):
         for where in log.walk(number << 6 | position):
             if where >> 6 != number:
-                return
+                break
+            if where & 63 != position:
+                log.note_damage(number, position)
+            position = segment.after(where & 63, log.entry.units)
             if log.entry.op == layout.OP_INDEX and log.entry.seq == self._ckpt_id:
                 start, end = log.entry.body_span()
                 load_piece(log.index, log.scratch, start, end)
                 self.pieces += 1
             self.apply(where)
+        if position < 64:
+            log.load(number)
+            offset = layout.unit_offset(position)
+            if log.image[offset : offset + UNIT] != layout.BLANK:
+                log.note_damage(number, position)
 
     def apply(self, where):
         """Take the entry in `log.entry` and `log.scratch` into account."""
@@ -350,7 +375,11 @@ def _replay_image(log, number, end, report):
     replay = Replay(log, 0)
     replay.pending = log.pending
     log.pending = None
+    expected = 1
     for position in segment.parse(log.image, log.scratch, log.entry, 1, True):
+        if position != expected:  # a cut can only harm what is last
+            log.note_damage(number, expected)
+        expected = segment.after(position, log.entry.units)
         replay.apply(number << 6 | position)
     report["replayed_entries"] += replay.entries
 

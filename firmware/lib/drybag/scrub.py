@@ -13,12 +13,20 @@ def scrub(log, journal):
     "record" (damaged live record: record_kind, uid, sector, offset, problem), "repaired" (a
     harmed unit was rebuilt from parity and the record written afresh), "blob" (sha, uid of a
     record that names it, problem), "lost" (gone in an earlier compaction), "progress" (checked:
-    records so far, every 16 and after each blob), last "summary".
+    records so far, every 16 and after each blob), "unreadable" (sector, offset: recovery found an
+    entry there that nothing repairs, of which record nobody can say), "missing" (segment: its
+    sector was not found), last "summary".
     """
     checked = damaged = repaired = blobs = 0
     index, seen = log.index, {}
-    for kind, uid, sector in log.lost:
-        yield {"kind": "lost", "record_kind": kind, "uid": uid, "sector": sector}
+    for sector, offset in log.damaged:
+        damaged += 1
+        yield {"kind": "unreadable", "sector": sector, "offset": offset,
+               "problem": "an entry that no repair brings back"}  # fmt: skip
+    for number in log.missing:
+        damaged += 1
+        yield {"kind": "missing", "segment": number,
+               "problem": "no sector can be read as this segment of the log"}  # fmt: skip
     for slot in index.slots():
         where = index.where(slot)
         checked += 1
@@ -39,6 +47,8 @@ def scrub(log, journal):
             journal.refresh(slot)
             yield {"kind": "repaired", "record_kind": kind, "uid": uid, "sector": sector,
                    "offset": layout.unit_offset(where & 63)}  # fmt: skip
+    for kind, uid, sector in log.lost:
+        yield {"kind": "lost", "record_kind": kind, "uid": uid, "sector": sector}
     for sha in seen:
         blobs += 1
         yield {"kind": "progress", "checked": checked}

@@ -212,6 +212,21 @@ def _ends_in_order(image, position, entry):
     return True
 
 
+def pages_behind(image, position, entry):
+    """How many pages hold anything behind the entry cut short at `position`, parity aside."""
+    pages = set()
+    offset = unit_offset(position)
+    if position < 64:
+        parsed = entry.parse(image[offset : offset + UNIT])
+        position = after(position, entry.units if parsed else 1)
+    while position < 64:
+        offset = unit_offset(position)
+        if image[offset : offset + UNIT] != layout.BLANK:
+            pages.add(position & 15)
+        position = next_position(position)
+    return len(pages)
+
+
 def read_entry(device, sector, position, scratch, entry):
     """Read one entry into `scratch`; True if intact. Reads its header unit, then the rest."""
     view = memoryview(scratch)
