@@ -13,6 +13,7 @@ from drybag_host.rig.device.oracle import Oracle, Problem, Version
 EPOCH = 0x5EED0001
 UNIT = 64
 _ROOMY_UNITS = 100
+_NEAR_LAST_SEQ = 0xFFFFFFFF - 64
 
 
 class JournalSubject:
@@ -187,9 +188,12 @@ class JournalUser(FaultOps):
         log = self.j._log
         first = log.first
         for i in range(200):
+            before = self.oracle.last_seq
             self._op_put(1, b"turn%d" % (i % 2), text(n + i, 1300))
             if log.first != first:
                 return
+            if self.oracle.last_seq == before:  # the flash is full
+                self._op_remove()
         raise Broken("no compaction in 200 long updates")
 
     def _op_fill(self, kind, size, prefix=b"f"):
@@ -238,9 +242,16 @@ class JournalUser(FaultOps):
             live = self.oracle.live
             gone = [op for op in ops if op[0] == "delete" and (op[1], op[2]) not in live]
             return gone or len(ops) == 1 and ops[0][0] == "put"  # an undelete, compacted
+        if self._counted_out() and isinstance(error, (NoSpace, JournalClosed)):
+            return True
         if isinstance(error, NoSpace):
             return not self._roomy() and any(op[0] != "delete" for op in ops)
         return isinstance(error, layout_errors)
+
+    def _counted_out(self):
+        """True if the journal has come to the end of its numbers, where it may refuse."""
+        log = self.j._log
+        return log.next_seq > _NEAR_LAST_SEQ or log.next_number > layout.MAX_NUMBER
 
     def _roomy(self):
         """True if so little is live that nothing may be refused for want of space."""
@@ -334,7 +345,11 @@ class JournalUser(FaultOps):
         return []
 
     def judge_damaged(self, deep=False):
-        """As judge, after damage at rest: what is intact is served, the rest is reported."""
+        """As judge, after damage at rest: what is intact is served, the rest is reported.
+
+        The last call alone may be missing without a word: rot in what was written last looks like
+        a write that a cut ended.
+        """
         oracle, found = self.oracle, {}
         try:
             for record in self.j.records():
@@ -350,7 +365,7 @@ class JournalUser(FaultOps):
             if version != oracle.live.get(key) and not oracle.known(key, version):
                 problems.append(Problem(model.TORN_SHOWN, "nothing that never was",
                                         model.name(key, version)))  # fmt: skip
-        if not problems and found != oracle.live and not reported:
+        if not problems and found not in (oracle.live, oracle.before) and not reported:
             flight = oracle.flight
             problems = oracle.settle(found, self._tombstone_seq)
             problems = [Problem(model.NOT_REPORTED, p.expected, p.found) for p in problems]
@@ -364,7 +379,9 @@ class JournalUser(FaultOps):
     def _reported(self):
         """True if recovery's report, the digest or a scrub says that something is damaged."""
         report = self.j.report
-        if report["filesystem"] != "ok" or report.get("damaged") or report["read_only"]:
+        if report["filesystem"] != "ok" or report["read_only"]:
+            return True
+        if report["damaged"] or report["missing"]:
             return True
         for finding in self.j.scrub():
             if finding["kind"] not in ("progress", "summary", "repaired"):
@@ -379,10 +396,12 @@ class JournalUser(FaultOps):
         self.oracle.begin([op], self.clock.now)
         try:
             seq = self.j.put(*op[1:])
-        except NoSpace as error:
+        except (NoSpace, JournalClosed) as error:
             self.oracle.refused()
-            if self._roomy():
-                raise Broken("NoSpace on a flash with room: %s" % error)
+            if self._counted_out():
+                return
+            if self._roomy() or isinstance(error, JournalClosed):
+                raise Broken("refused on a flash with room: %r" % error)
             return self._probe_delete()
         self.oracle.acknowledged(seq)
 

@@ -24,13 +24,15 @@ WRITE_REFUSED = "write refused after recovery"
 class Oracle:
     """The records that must be there. `flight`: the call that has not returned, if any.
 
-    `graves` has the last version of what is deleted, `blobs` what photos must hold, by SHA-256.
+    `before`: what was live before the last call. `graves` has the last version of what is
+    deleted, `blobs` what photos must hold, by SHA-256.
 
     `revision` grows with everything that is said; `mark` is a hash of all of it.
     """
 
     def __init__(self):
         self.live = {}
+        self.before = {}
         self.ever = {}
         self.graves = {}
         self.blobs = {}
@@ -42,7 +44,7 @@ class Oracle:
 
     def copy(self):
         other = Oracle()
-        other.live = dict(self.live)
+        other.live, other.before = dict(self.live), self.before
         other.ever = dict(self.ever)
         other.graves = dict(self.graves)
         other.blobs = self.blobs
@@ -65,7 +67,7 @@ class Oracle:
         seqs = range(first, seq + 1)
         live = self._after(seqs)
         self._remember(seqs)
-        self.live = live
+        self.before, self.live = self.live, live
         self.last_seq = seq
         self.flight = None
         self._said("ack %d" % seq)
