@@ -17,12 +17,11 @@ from drybag_host.rig.device import oracle as model
 from drybag_host.rig.device.ops import Workload
 from drybag_host.rig.device.oracle import Problem
 
-_CALLS = 400000
+_CALLS = 200000
 _DEAD_CALLS = 2000
 _ENOSPC = 28
 _STEPS = 30
 _SECTORS = 20
-_BOOT_EVERY = 12
 _STEADY = 120
 _KINDS = (model.RECORD_LOST, model.TORN_SHOWN, model.DELETED_BACK, model.NEVER_WRITTEN,
           model.MOUNT_LOST)  # fmt: skip
@@ -67,13 +66,8 @@ class AppSubject:
         first = {"steps": 0, "steady": _STEADY}.get(name)
         if first is None:
             raise ValueError("an app has the workloads 'steps' and 'steady', not '%s'" % name)
-        ops = [("format",)]
-        for n in range(first + self.steps):
-            if n % _BOOT_EVERY == 0:
-                ops.append(("boot",))
-            ops.append(("step", n))
-        start = 1 + (first and ops.index(("step", first - 1)))
-        return Workload(name, self.sectors, ops, start)
+        ops = [("format",), ("boot",)] + [("step", n) for n in range(first + self.steps)]
+        return Workload(name, self.sectors, ops, first + 2 if first else 1)
 
     def oracle(self):
         return AppOracle()
