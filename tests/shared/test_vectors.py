@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 import spec_reader
 from both_interpreters import ROOT, run_both
-from journal_oracle import Chip, Driver, Oracle, text, trace
+from pim_flash import Flash, store_blob, text
 
 from drybag_host.emulator.rom import nor
 
@@ -142,32 +142,32 @@ def test_vectors_are_small():
 # --- the reader from the specification, on torn flash --------------------------------------------
 
 
-def _before(driver):
-    driver.mount()
+def _before(flash):
+    j = flash.mount()
     for n in range(5):
-        driver.put(1 + n % 4, b"old%d" % n, text(n, 60 + 90 * n), parent=n)
+        j.put(1 + n % 4, b"old%d" % n, text(n, 60 + 90 * n), parent=n)
+    return j
 
 
-def _torn(driver):
-    sha = driver.blob(text(1, 5000))
-    driver.put(5, b"photo", b"FN:sea.jpg\n", [sha])
+def _torn(flash, j):
+    sha = store_blob(j, text(1, 5000))
+    j.put(5, b"photo", b"FN:sea.jpg\n", [sha])
     for n in range(12):
-        driver.put(1, b"new%d" % n, text(n, 40 * n))
+        j.put(1, b"new%d" % n, text(n, 40 * n))
     ops = [("put", 1, b"b%d" % n, text(n, 90)) for n in range(4)]
-    driver.batch([*ops, ("delete", 1, b"new3")])
-    driver.put(4, b"big", text(3, 3000))
-    driver.mount()  # unclean: copies the tail
-    driver.delete(4, b"big")
-    driver.j.close()
-    driver.mount()
-    driver.put(1, b"last", b"FN:Last\n")
+    j.batch([*ops, ("delete", 1, b"new3")])
+    j.put(4, b"big", text(3, 3000))
+    j = flash.mount()  # unclean: copies the tail
+    j.delete(4, b"big")
+    j.close()
+    flash.mount().put(1, b"last", b"FN:Last\n")
 
 
-def _journal_says(chip):
+def _journal_says(flash):
     """What the journal reads from these bytes, in the form of spec_reader."""
-    pages = range(0, len(chip.memory), 256)  # may all be programmed over, as after a cut
+    pages = range(0, len(flash.memory), 256)  # may all be programmed over, as after a cut
     faults = {"unstable": [], "touched": pages, "worn": []}
-    twin = Chip(chip.sectors, bytearray(chip.memory), faults)
+    twin = Flash(flash.sectors, bytearray(flash.memory), faults)
     return {
         (r.kind, r.uid): spec_reader.Record(
             r.kind, r.uid, r.body, r.blobs, r.parent, r.seq, r.stamp, r.rev
@@ -177,21 +177,22 @@ def _journal_says(chip):
 
 
 def test_reader_and_journal_agree_on_torn_flash():
-    driver = Driver(Chip(24), Oracle())
-    _before(driver)
-    chip = driver.chip.copy()
-    commands = trace(driver, _torn)
+    flash = Flash(24)
+    j = _before(flash)
+    chip, commands = flash.copy(), []
+    flash.nor.on_command = lambda op, addr, data: commands.append((op, addr, data and bytes(data)))
+    _torn(flash, j)
     assert len(commands) > 150
-    for n, command in enumerate(commands):
-        states = nor.ERASE_STATES if command.op == "erase" else nor.PROGRAM_STATES
+    for n, (op, addr, data) in enumerate(commands):
+        states = nor.ERASE_STATES if op == "erase" else nor.PROGRAM_STATES
         if n % 2 == 0:
             torn = chip.copy()
             state = states[n // 2 % len(states)]
-            torn.nor.tear(command.op, command.addr, command.data, state, n)
+            torn.nor.tear(op, addr, data, state, n)
             records, blobs = spec_reader.read(torn.memory)
             assert records == _journal_says(torn), "command %d, %s" % (n, state)
             assert None not in blobs.values()
-        if command.op == "erase":
-            chip.nor.erase(command.addr)
+        if op == "erase":
+            chip.nor.erase(addr)
         else:
-            chip.nor.program(command.addr, command.data)
+            chip.nor.program(addr, data)
