@@ -41,13 +41,17 @@ def from_image(path):
     """The rows of the table in a flash image. Raises BoardFileError if there is none."""
     with open(path, "rb") as f:
         f.seek(TABLE_ADDR)
-        raw = f.read(TABLE_BYTES)
+        return from_bytes(f.read(TABLE_BYTES), path)
+
+
+def from_bytes(raw, where="flash"):
+    """The rows of the table as it stands at 0x8000. Raises BoardFileError if there is none."""
     try:
         table, is_binary = idf.PartitionTable.from_file(BytesIO(raw))
     except Exception as error:  # as above
-        raise BoardFileError("%s: partition table at 0x8000: %s" % (path, error)) from None
+        raise BoardFileError("%s: partition table at 0x8000: %s" % (where, error)) from None
     if not is_binary or not table:
-        raise BoardFileError("%s: no partition table at 0x8000" % path)
+        raise BoardFileError("%s: no partition table at 0x8000" % where)
     return _rows(table)
 
 

@@ -1,0 +1,127 @@
+"""`drybag image`: build, info, diff; MicroPython's stock firmware taken apart."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import stock_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drybag_host import cli
+from drybag_host.board_errors import ImageProblem
+from drybag_host.image import board_model, filesystem, flash, partitions, stock, whole
+
+MODEL = board_model.load("esp32-generic")
+STOCK = stock_images.firmware()
+
+
+@pytest.mark.parametrize("chip", ["esp32", "esp32c3", "esp32s3"])
+@pytest.mark.parametrize("version", ["v1.20.0", "v1.23.0", "v1.26.1", "v1.29.0-preview.3"])
+@pytest.mark.parametrize("table", [stock_images.TABLE_WITH_VFS, stock_images.TABLE_SINCE_126])
+def test_stock_firmware_of_every_version_is_taken_apart(chip, version, table):
+    found = stock.parse(stock_images.firmware(chip, version, table), "x.bin")
+    assert (found.chip, found.version, found.project) == (chip, version, "micropython")
+    assert [row.label for row in found.rows][:3] == ["nvs", "phy_init", "factory"]
+    assert found.bootloader[0] == found.app[0] == 0xE9
+    assert stock.parse(found.app, "app").app == found.app
+
+
+def test_the_stand_ins_are_images_to_esptool(tmp_path):
+    path = tmp_path / "app.bin"
+    path.write_bytes(stock.parse(STOCK, "x").app)
+    done = subprocess.run(
+        [sys.executable, "-m", "esptool", "image-info", path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Checksum: 0x" in done.stdout and "(valid)" in done.stdout
+    assert "micropython" in done.stdout and "invalid" not in done.stdout.lower()
+
+
+def test_a_damaged_or_foreign_image_is_refused():
+    app = bytearray(STOCK)
+    app[0x10000 - 0x1000 + 400] ^= 1
+    with pytest.raises(ImageProblem, match="checksum"):
+        stock.parse(bytes(app), "x.bin")
+    with pytest.raises(ImageProblem, match="another project"):
+        stock.parse(stock_images.firmware(project="blinky"), "x.bin")
+    with pytest.raises(ImageProblem, match="1.20 to 1.29"):
+        stock.parse(stock_images.firmware(version="v1.19.1"), "x.bin")
+    with pytest.raises(ImageProblem, match="0xE9"):
+        stock.parse(b"hello", "x.bin")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 24000), st.binary(min_size=1, max_size=40), st.integers(0, len(STOCK)))
+def test_no_bytes_break_the_parser(at, patch, length):
+    at = at if at < 0x1000 else at + 0xE000
+    raw = STOCK[:at] + patch + STOCK[at + len(patch) :]
+    for data in (raw, raw[:length]):
+        try:
+            assert stock.parse(data, "x").project == "micropython"
+        except ImageProblem as error:
+            assert str(error).startswith("x")
+
+
+def run_json(capsys, *argv):
+    code = cli.main([*map(str, argv), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_build_info_and_diff(tmp_path, capsys):
+    firmware, image = tmp_path / "mpy.bin", tmp_path / "flash.bin"
+    firmware.write_bytes(STOCK)
+    code, said = run_json(capsys, "image", "build", image, "--micropython", firmware)
+    assert code == 0
+    assert [p["part"] for p in said["parts"]] == ["bootloader", "table", "app", "vfs"]
+    assert image.stat().st_size == MODEL.flash_bytes
+    assert partitions.from_image(image) == list(MODEL.partitions)
+    files = filesystem.read_files(flash.read_partition(image, "vfs"))
+    assert {"/boot.py", "/main.py", "/lib/drybag/journal.mpy"} <= set(files)
+    code, said = run_json(capsys, "image", "info", image)
+    assert (said["chip"], said["micropython"], said["journal"]) == ("esp32", "v1.23.0", "erased")
+    assert said["files"]["/main.py"] == len(files["/main.py"])
+    other = tmp_path / "other.bin"
+    raw = bytearray(image.read_bytes())
+    row = partitions.find(MODEL.partitions, "vfs")
+    changed = {**files, "/main.py": b"print(1)\n"}
+    raw[row.offset : row.offset + row.size] = filesystem.build(row.size, changed)
+    raw[0x280000] = 0
+    other.write_bytes(raw)
+    code, said = run_json(capsys, "image", "diff", image, other)
+    assert code == 1
+    assert [(d["partition"], d["path"]) for d in said["differences"]] == [
+        ("vfs", "/main.py"),
+        ("pim", None),
+    ]
+    assert run_json(capsys, "image", "diff", image, image) == (0, {"differences": []})
+
+
+def test_parts_never_touch_what_the_handset_keeps():
+    found = whole.parts(MODEL, {"/main.py": b""}, stock.parse(STOCK, "x"))
+    for label in ("pim", "nvs"):
+        row = partitions.find(MODEL.partitions, label)
+        for _, at, data in found:
+            assert at + len(data) <= row.offset or at >= row.offset + row.size
+
+
+def test_what_does_not_fit_is_refused(tmp_path, capsys):
+    firmware = tmp_path / "c3.bin"
+    firmware.write_bytes(stock_images.firmware("esp32c3"))
+    code, said = run_json(capsys, "image", "build", tmp_path / "f", "--micropython", firmware)
+    assert code == 33 and "for esp32c3" in said["error"]["message"]
+    assert not (tmp_path / "f").exists()
+    code, said = run_json(capsys, "image", "info", __file__)
+    assert code == 33 and "neither" in said["error"]["message"]
+    code, said = run_json(capsys, "image", "build", tmp_path / "f", "--board", "none")
+    assert code == 35
+
+
+def test_the_newest_cached_firmware_for_the_chip_is_taken(tmp_path):
+    for chip, version in (("esp32", "v1.9.0"), ("esp32", "v1.22.2"), ("esp32", "v1.28.0"),
+                          ("esp32s3", "v1.29.0")):  # fmt: skip
+        (tmp_path / (chip + version + ".bin")).write_bytes(stock_images.firmware(chip, version))
+    assert stock.read(stock.from_cache("esp32", tmp_path)).version == "v1.28.0"
+    with pytest.raises(ImageProblem, match="no MicroPython firmware for esp32c3"):
+        stock.from_cache("esp32c3", tmp_path)
