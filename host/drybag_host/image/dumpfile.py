@@ -1,0 +1,72 @@
+"""Dump files: raw bytes of `pim` or of the whole flash, read into memory, never written."""
+
+import os
+
+from drybag import layout
+from drybag_host.board_errors import BoardFileError
+from drybag_host.errors import HostFile
+from drybag_host.image import partitions
+
+MAX_BYTES = 256 << 20
+
+
+def read_bytes(path):
+    """The bytes of a regular file. Raises HostFile."""
+    try:
+        if not os.path.isfile(path):
+            raise HostFile("%s: no such file" % path, "name a dump: drybag dump TARGET FILE")
+        if os.path.getsize(path) > MAX_BYTES:
+            raise HostFile("%s: larger than any flash (%d MiB)" % (path, MAX_BYTES >> 20))
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise HostFile("%s: %s" % (path, error.strerror)) from error
+
+
+def table_of(path):
+    """Rows of the partition table of a whole flash image, or None where it has none."""
+    try:
+        rows = partitions.from_image(path)
+    except BoardFileError:
+        return None
+    return rows if any(row.label == "pim" for row in rows) else None
+
+
+def pim_of(path):
+    """(bytes of `pim`, its offset in the file, rows of the partition table or None).
+
+    Without a table the file is `pim` itself; what a truncated one lacks is missing at the end.
+    """
+    data = read_bytes(path)
+    rows = table_of(path)
+    if rows is None:
+        return data, 0, None
+    row = partitions.find(rows, "pim")
+    return data[row.offset : row.offset + row.size], row.offset, rows
+
+
+class Memory:
+    """A block device over a copy of the bytes, in RAM. MicroPython's block protocol."""
+
+    def __init__(self, data):
+        self.data = bytearray(data)
+
+    def readblocks(self, block, buf, offset=0):
+        at = block * layout.SECTOR + offset
+        buf[:] = self.data[at : at + len(buf)]
+        return 0
+
+    def writeblocks(self, block, buf, offset=0):
+        at = block * layout.SECTOR + offset
+        self.data[at : at + len(buf)] = buf
+        return 0
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return len(self.data) // layout.SECTOR
+        if op == 5:
+            return layout.SECTOR
+        if op == 6:
+            at = arg * layout.SECTOR
+            self.data[at : at + layout.SECTOR] = b"\xff" * layout.SECTOR
+        return 0
