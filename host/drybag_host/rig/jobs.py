@@ -7,11 +7,11 @@ from drybag_host.rig.device import workloads
 
 UNTIL_STABLE = 0
 # states a named workload gets in a quick campaign; the rest get _QUICK_OTHER
-_QUICK = {"long": 110, "checkpoint": 20, "growth": 30, "compaction": 110, "nearly-full": 50,
-          "full": 50, "random": 100, "recovery": 110, "puts": 80, "updates": 160, "batches": 160,
+_QUICK = {"long": 80, "checkpoint": 20, "growth": 30, "compaction": 80, "nearly-full": 50,
+          "full": 50, "random": 80, "recovery": 80, "puts": 70, "updates": 140, "batches": 140,
           "photos": 220, "format": 220, "shutdowns": 160, "wrap-blob": 120}  # fmt: skip
 _QUICK_OTHER = 100
-_QUICK_SEQUENCE = {1: 60, 2: 26, 3: 6}
+_QUICK_SEQUENCE = {1: 60, 2: 22, 3: 4}
 _QUICK_THIRDS = 3
 _PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
           "growth": 2}  # fmt: skip
@@ -46,14 +46,14 @@ def quick(seed, depth=None, only=None):
     for name in only or [*workloads.NAMED, *workloads.SEEDED]:
         budget = _QUICK.get(name, _QUICK_OTHER) if not only else 1000
         yield Job(name, seed, budget=budget, offset=seed, depth=2 if depth is None else depth,
-                  deep_every=60)  # fmt: skip
+                  deep_every=60 if depth is None else 6)  # fmt: skip
     if only:
         return
     for n, name in enumerate(workloads.sequence_names()):
         steps = name.count(".")
         if steps < 3 or (n + seed) % _QUICK_THIRDS == 0:
             yield Job(name, seed, budget=_QUICK_SEQUENCE[steps], offset=seed + n,
-                      depth=1 if depth is None else depth, deep_every=60)  # fmt: skip
+                      depth=1 if depth is None else depth, deep_every=6)  # fmt: skip
 
 
 def full(seed, depth=None, only=None):
