@@ -19,8 +19,10 @@ def add_parser(sub):
     _add_shrink(verbs)
     _add_image(verbs)
     from drybag_host.rig.boards_options import add_switches
+    from drybag_host.rig.gate_verbs import add_verbs
 
     add_switches(verbs)
+    add_verbs(verbs)
 
 
 def _add_run(verbs):
@@ -82,7 +84,7 @@ def _add_shrink(verbs):
         "shrink",
         help="find a smaller workload that still fails",
         description="Find a smaller workload and fewer cuts that still fail.",
-        epilog="example:\n  drybag rig shrink r1:variant%3Ano_crc:long:1:17n2\n",
+        epilog="example:\n  drybag rig shrink r1:variant%3Ano-crc:long:1:17n2\n",
     )
     shrink.add_argument("id", metavar="ID", help="a state that fails")
     shrink.add_argument(
