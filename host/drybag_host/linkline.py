@@ -29,8 +29,8 @@ _ASK_AFTER_S = 0.3
 _ASK_AT_MOST_S = 2.0
 _FRAGMENT_BYTES = 100
 _BOOT_S = 10.0
-_HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8)
-_BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:")
+_HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8, 1.5, 1.5)  # a first boot formats: up to 3 s
+_BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:", b"opens the journal")
 _REPL = b">>> "
 _PROMPT_LINE = b"\r\n>>> "
 _RAW_REPL = b"raw REPL; CTRL-B"
@@ -76,6 +76,11 @@ class Line:
         with contextlib.suppress(Broken):  # what is lost is the answer
             self.request(self.hello())
         return True
+
+    @property
+    def damaged(self):
+        """Frames whose header was sound and whose CRC was not, so far."""
+        return self._decoder.damaged
 
     @property
     def said(self):
@@ -234,7 +239,7 @@ class Line:
         """
         answer = self._try_hello(now, _HELLO_WAITS_S)
         if answer is None and (self._is_booting() or self._decoder.damaged):
-            answer = self._try_hello(now, (0.5,) * 12)
+            answer = self._try_hello(now, (0.5,) * 30)
         if answer is None:
             self._knock()
             if self._at_repl():

@@ -21,9 +21,11 @@ _READ_BYTES = const(64)
 _FRAME_GAP_MS = const(500)
 _WAIT_MS = const(500)
 _QUIET_MS = const(3000)
+_OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
 _COLLECT_EVERY_BYTES = const(16384)
 _BAUD_TRIAL_MS = const(3000)
+_BAUD_SILENCE_MS = const(10000)
 
 
 class App:
@@ -39,7 +41,7 @@ class App:
         self._decoder = Decoder()
         self._buf = bytearray(_READ_BYTES)
         self._new_baud = 0
-        self._baud_since = 0
+        self._baud_since = self._baud_patience_ms = 0
         self.leaving = False
         self._heard = board.ticks_ms()
         self._quiet = False
@@ -116,17 +118,21 @@ class App:
 
     # -- the line -----------------------------------------------------------------------------
     def set_baud(self, baud):
-        """Change speed after the answer is out; without a frame at the new one, change back."""
+        """Change speed after the answer is out; when frames stop coming at it, change back."""
         if not 9600 <= baud <= 2000000:
             raise p.BadRequest("a speed of %d baud" % baud)
         self._new_baud = baud
 
     def _change_baud(self):
+        at_work = self.link.busy and not self.link.waiting
         if self._new_baud and not self.link.busy:
             self.board.set_baud(self._new_baud)
             self._baud_since = self.board.ticks_ms() if self._new_baud != _BAUD else 0
+            self._baud_patience_ms = _BAUD_TRIAL_MS
             self._new_baud = 0
-        elif self._baud_since and self.board.since_ms(self._baud_since) > _BAUD_TRIAL_MS:
+        elif self._baud_since and at_work:
+            self._baud_since = self.board.ticks_ms()
+        elif self._baud_since and self.board.since_ms(self._baud_since) > self._baud_patience_ms:
             self.board.set_baud(_BAUD)
             self._baud_since = 0
 
@@ -169,7 +175,9 @@ class App:
         while at < n and not self.leaving:
             at = decoder.feed(self._buf, at, n)
             if decoder.event == FRAME:
-                self._baud_since = 0
+                if self._baud_since:
+                    self._baud_since = self.board.ticks_ms()
+                    self._baud_patience_ms = _BAUD_SILENCE_MS
                 self.link.frame(decoder)
             elif decoder.event == TEXT:
                 if decoder.byte == _CTRL_C:
@@ -214,6 +222,7 @@ def main():
     board.take_console()
     try:
         app = App(board)
+        board.write(_OPENING)  # a host that sees it waits, however long a first format takes
         app.mount()
         gc.threshold(_COLLECT_EVERY_BYTES)
         app.run()
