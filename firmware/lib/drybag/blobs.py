@@ -88,6 +88,15 @@ class Blobs:
             found = True
         return found and self._is_named(sha)
 
+    def is_whole(self, sha):
+        """True if every chunk is intact in one copy or another. Reads them all."""
+        try:
+            for _ in self.read(sha):
+                pass
+        except (Damaged, NotFound):
+            return False
+        return True
+
     def _is_named(self, sha):
         log = self._log
         for where in self._naming():
@@ -141,7 +150,7 @@ class Blobs:
         chunks = chunk_count(size)
         if chunks > MAX_BLOB_CHUNKS:
             raise TooLarge("blob of %d bytes: at most %d" % (size, MAX_BLOB_CHUNKS * BLOB_DATA))
-        if self.has(sha):
+        if self.has(sha) and self.is_whole(sha):
             return BlobWriter(self, -1, sha, size)
         self._make_room(chunks)
         log = self._log

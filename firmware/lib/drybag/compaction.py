@@ -135,15 +135,20 @@ class Compactor:
         return units
 
     def _live_slot(self, where):
-        """Index slot of the entry whose head is loaded, if `where` is its newest version."""
+        """Index slot of the entry at `where` if it is its record's newest version, or -1."""
         log = self._log
         log.read_head(where)
-        entry = log.entry
-        h = key_hash(entry.kind, entry.uid(log.scratch), entry.salt)
-        slot = log.index.find(h, entry.kind)
-        if slot >= 0 and log.index.where(slot) == where:
+        slot = self._live_slot_loaded(where)
+        if slot >= 0:
             return slot
-        return -1
+        try:
+            fixed = log.read(where)  # before it is let go: its uid may have rotted
+        except Damaged:
+            for slot in log.index.slots():
+                if log.index.where(slot) == where:
+                    return slot
+            return -1
+        return self._live_slot_loaded(where) if fixed else -1
 
     def _copy_if_live(self, where):
         log = self._log

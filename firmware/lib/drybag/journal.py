@@ -293,9 +293,15 @@ class Journal:
         if slot < 0:
             raise _missing(kind, uid)
         self._log.read(self._log.index.where(slot))
-        return self._record()
+        return self._record(True)
 
-    def _record(self):
+    def _live_body(self, sha):
+        try:
+            yield from self._blobs.read(sha)
+        except NotFound as error:
+            raise Damaged("the body is gone: %s" % error)
+
+    def _record(self, live=False):
         """A Record of the entry in scratch."""
         entry, buf = self._log.entry, self._log.scratch
         start, end = entry.body_span()
@@ -306,7 +312,8 @@ class Journal:
             entry.rev, entry.op == layout.OP_DELETE,
         )  # fmt: skip
         if entry.op == layout.OP_PUT_BIG:
-            record.body_in_blob(self._blobs.read, int.from_bytes(body, "little"))
+            read = self._live_body if live else self._blobs.read
+            record.body_in_blob(read, int.from_bytes(body, "little"))
         return record
 
     def _is_live(self, where):
@@ -324,7 +331,7 @@ class Journal:
         for where in self._log.walk():
             entry = self._log.entry
             if entry.is_put() and (not kind or entry.kind == kind) and self._is_live(where):
-                yield self._record()
+                yield self._record(True)
 
     def find(self, text, kind=0):
         """Live records in which `text` occurs: names, numbers, e-mail, titles."""
@@ -396,7 +403,8 @@ class Journal:
         return self._blobs.writer(sha, size)
 
     def has_blob(self, sha):
-        return self._blobs.has(sha)
+        """True if the blob is stored, whole: every byte of it is read."""
+        return self._blobs.has(sha) and self._blobs.is_whole(sha)
 
     def blob_size(self, sha):
         found = self._blobs.find(sha)

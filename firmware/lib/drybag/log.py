@@ -162,12 +162,12 @@ class Log:
                     free = salt
                 continue
             where = self.index.where(slot)
-            if not self.read_head(where):
+            if not self.read_head(where) or self.entry.uid(self.scratch) != uid:
                 try:
-                    self.read(where)
+                    self.read(where)  # the uid may have rotted, or it is another record
                 except Damaged:
                     return slot, salt, 0
-            if self.entry.uid_len == len(uid) and self.entry.uid(self.scratch) == uid:
+            if self.entry.uid(self.scratch) == uid:
                 return slot, salt, self.entry.rev
         if free < 0:
             free = self.max_salt + 1

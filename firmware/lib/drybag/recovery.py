@@ -14,7 +14,7 @@ from drybag.checkpoint import load_piece
 from drybag.errors import FormatNewer, NoSpace, NotMountable
 from drybag.index import Index, key_hash
 from drybag.layout import UNIT
-from drybag.log import batch_counts_from, read_head
+from drybag.log import batch_counts_from
 from drybag.pool import BAD, FREE, IS_BLOB, IS_LOG, format_if_blank
 from drybag.port import const, random_u32
 
@@ -271,19 +271,16 @@ class Replay:
         self.pending = array("I")
 
     def segment(self, number, position):
-        """Replay a sealed segment by its entries' headers; whole where one is unreadable."""
+        """Replay a sealed segment entry by entry; repaired as a whole where one is harmed."""
         log = self._log
         sector = log.sectors[number]
         entry, scratch = log.entry, log.scratch
         while position < 64:
-            if not read_head(log.device, sector, position, scratch, entry):
-                if bytes(memoryview(scratch)[:UNIT]) == layout.BLANK:
-                    return
-                self._damaged(number, position)
+            if not segment.read_entry(log.device, sector, position, scratch, entry):
+                if bytes(memoryview(scratch)[:UNIT]) != layout.BLANK:
+                    self._damaged(number, position)
                 return
             if entry.op == layout.OP_INDEX and entry.seq == self._ckpt_id:
-                if not segment.read_entry(log.device, sector, position, scratch, entry):
-                    return
                 start, end = entry.body_span()
                 load_piece(log.index, scratch, start, end)
                 self.pieces += 1
