@@ -1,11 +1,12 @@
-"""DIR|TARGET: records and blobs to read, whether they are in a backup or on a handset."""
+"""DIR|TARGET: records and blobs to read, from a backup, a dump file or a handset."""
 
 import contextlib
+import os
 
 from drybag.errors import Damaged, NotFound
 from drybag_host.targets import add_source, is_folder, open_session
 
-__all__ = ["BackupSource", "HandsetSource", "add_source", "open_source"]
+__all__ = ["BackupSource", "DumpSource", "HandsetSource", "add_source", "is_dump", "open_source"]
 
 
 class BackupSource:
@@ -103,11 +104,78 @@ class HandsetSource:
         return []
 
 
+class DumpSource:
+    """The records of a dump: its journal is mounted on a copy in memory, the file only read.
+
+    Raises NotMountable, FormatNewer, HostFile.
+    """
+
+    is_backup = False
+
+    def __init__(self, path):
+        from drybag_host.image import dumpfile
+
+        self.name = path
+        self.title = os.path.basename(path)
+        self.journal = dumpfile.mount(path)
+        self.blank = self.journal.report["formatted"]
+
+    def records(self):
+        return list(self.journal.records())
+
+    def find(self, text, kind):
+        return list(self.journal.find(text, kind))
+
+    def get(self, kind, uid):
+        return self.journal.get(kind, uid)
+
+    def history(self, kind, uid):
+        return [r for r in self.journal.history(kind, uid)[1:] if not r.deleted]
+
+    def read_blob(self, sha):
+        from hashlib import sha256
+
+        data = b"".join(bytes(piece) for piece in self.journal.read_blob(sha))
+        if sha256(data).digest() != bytes(sha):
+            raise Damaged("%s: blob %s does not match its hash" % (self.name, bytes(sha).hex()))
+        return data
+
+    def blob_size(self, sha):
+        return self.journal.blob_size(sha)
+
+    def findings(self):
+        """What scrub says, progress left out; the summary last."""
+        return [f for f in self.journal.scrub() if f["kind"] != "progress"]
+
+    def damage(self):
+        """Findings as text."""
+        return [describe(f) for f in self.findings()[:-1]]
+
+
+def describe(finding):
+    """A finding of scrub in one line."""
+    where = finding.get("uid") or finding.get("sha") or ""
+    if isinstance(where, bytes):
+        where = where.decode("utf-8", "replace")
+    if not where:
+        key = "sector" if "sector" in finding else "segment"
+        where = "%s %s" % (key, finding.get(key, "?"))
+    return "%s: %s" % (where, finding.get("problem", finding["kind"]))
+
+
+def is_dump(text):
+    """True if a DIR|TARGET names a regular file."""
+    return not text.startswith("emu:") and os.path.isfile(text)
+
+
 @contextlib.contextmanager
 def open_source(args, tolerant=False):
     """The source that args.source names. Raises NoSuchTarget, BackupDamaged, LinkError."""
     if is_folder(args.source):
         yield BackupSource(args.source, tolerant)
+        return
+    if is_dump(args.source):
+        yield DumpSource(args.source)
         return
     with open_session(args, args.source) as session:
         yield HandsetSource(session, args.out)

@@ -91,6 +91,8 @@ def _title(source):
     if source.is_backup:
         m = source.backup.manifest
         return "%s, %s" % (m.handset_name, m.pulled_at[:10]) if m else source.name
+    if hasattr(source, "title"):
+        return source.title
     return source.session.info.name
 
 

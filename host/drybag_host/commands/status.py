@@ -18,12 +18,15 @@ def add_parser(sub):
 
 
 def run(args):
+    from drybag_host.sources import is_dump
     from drybag_host.targets import is_folder
 
     if args.source is None:
         return _candidates(args)
     if is_folder(args.source):
         return _backup(args)
+    if is_dump(args.source):
+        return _dump(args)
     return _handset(args)
 
 
@@ -60,6 +63,23 @@ def _handset(args):
     ]
     rows += _flash(stats)
     args.out.facts(session.target, [row for row in rows if row[1] != ""])
+    return 0
+
+
+def _dump(args):
+    from drybag_host.output import count_text, size_text
+    from drybag_host.sources import DumpSource
+
+    source = DumpSource(args.source)
+    stats = source.journal.stats()
+    args.out.document({"file": args.source, "stats": stats})
+    counts = ", ".join(count_text(n, kind) for kind, n in stats["records"].items() if n)
+    rows = [
+        ("records", counts or "none"),
+        ("changes so far", "{:,} in journal {}".format(stats["last_seq"], stats["epoch"])),
+        ("free on flash", size_text(stats["free_bytes"])),
+    ]
+    args.out.facts("Dump %s" % args.source, rows + _flash(stats))
     return 0
 
 

@@ -2,7 +2,8 @@
 
 import os
 
-from drybag import layout
+from drybag import journal, layout
+from drybag.errors import NotMountable
 from drybag_host.board_errors import BoardFileError
 from drybag_host.errors import HostFile
 from drybag_host.image import partitions
@@ -43,6 +44,27 @@ def pim_of(path):
         return data, 0, None
     row = partitions.find(rows, "pim")
     return data[row.offset : row.offset + row.size], row.offset, rows
+
+
+def mount(path):
+    """The Journal of a dump, on a copy in memory. Raises NotMountable, FormatNewer, HostFile."""
+    data, offset, rows = pim_of(path)
+    hint = "drybag salvage %s DIR takes what is there" % path
+    if len(data) < 8 * layout.SECTOR:
+        raise _unfit("%s: %d bytes are no image of a journal" % (path, len(data)), hint)
+    usable = len(data) - len(data) % layout.SECTOR
+    try:
+        return journal.mount(Memory(data[:usable]))
+    except NotMountable as error:
+        raise _unfit("%s: %s" % (path, error), hint) from error
+    except OSError as error:
+        raise _unfit("%s: the file system cannot be used (%s)" % (path, error), hint) from error
+
+
+def _unfit(message, hint):
+    error = NotMountable(message)
+    error.hint = hint
+    return error
 
 
 class Memory:

@@ -131,7 +131,8 @@ def _missing_blob(sha, contents, blobs):
     lacking = blobs.lacking(sha)
     problem = "nothing of it was found" if lacking is None else "its SHA-256 does not match"
     if lacking:
-        problem = "%d pieces missing, the first is %d" % (len(lacking), lacking[0])
+        problem = "not found: %s" % ", ".join("piece %d" % i for i in lacking[:8])
+        problem += ", ..." if len(lacking) > 8 else ""
     users = [s.record for s in contents.stored.values() if sha in s.record.blobs]
     return {"what": "blob", "blob": sha.hex(), "problem": problem,
             "uids": [bytes(r.uid).decode("utf-8", "replace") for r in users]}  # fmt: skip
