@@ -65,6 +65,11 @@ class Link:
         """The verb under way, or 0."""
         return self._request[0] if self._job is not None else 0
 
+    @property
+    def waiting(self):
+        """Work is under way, but the host must acknowledge chunks first."""
+        return self._job is not None and (self._sent - self._acked) & 0xFFFF >= self.window
+
     # -- frames from the host -----------------------------------------------------------------
     def frame(self, f):
         """Take one frame: a drybag.frame.Decoder with event FRAME."""
@@ -164,7 +169,7 @@ class Link:
         """A little of the work; False when there is none to do now."""
         if self._job is None:
             return False
-        if (self._sent - self._acked) & 0xFFFF >= self.window:
+        if self.waiting:
             if self._since_ms(self._heard) > _FORGET_MS:
                 self._drop()
             return False
