@@ -1,0 +1,135 @@
+"""Partitions that are not ours or of a newer firmware are refused, not one byte changed."""
+
+import pytest
+from pim_flash import SECTOR, Flash, bodies, noise, text
+
+from drybag import errors, layout, port
+from drybag.layout import NOTE
+
+SECTORS = 24
+
+
+def ext4_like(size):
+    """1,024 bytes of zeros, a superblock with its magic, tables, and data far behind."""
+    image = bytearray(size)
+    image[1024:1080] = noise(1, 56)
+    image[1080:1082] = b"\x53\xef"
+    image[8192:20000] = noise(2, 11808)
+    image[60000:70000] = noise(3, 10000)
+    return image
+
+
+CONTENTS = {
+    "random": lambda size: bytearray(noise(1, size)),
+    "zeros": bytearray,
+    "ext4": ext4_like,
+    "one byte in the last sector": lambda size: bytearray(b"\xff" * (size - 1) + b"x"),
+    "text from the fifth sector on": lambda size: bytearray(
+        b"\xff" * 4 * SECTOR + b"precious" + b"\xff" * (size - 4 * SECTOR - 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_what_is_not_ours_is_never_formatted(content):
+    flash = Flash(SECTORS, CONTENTS[content](SECTORS * SECTOR))
+    before = bytes(flash.memory)
+    for _ in range(2):
+        with pytest.raises(errors.NotMountable, match="nothing was written") as caught:
+            flash.mount()
+        assert caught.value.exit_code == 7
+    assert bytes(flash.memory) == before
+    assert flash.nor.programs == flash.nor.erases == 0
+
+
+def test_a_journal_destroyed_whole_is_kept_as_it_is():
+    flash = Flash(SECTORS)
+    j = flash.mount()
+    for n in range(100):
+        j.put(NOTE, b"n%d" % n, text(n, 200))
+    for sector in range(SECTORS):
+        flash.harm(sector * SECTOR, noise(sector, SECTOR))
+    before = bytes(flash.memory)
+    with pytest.raises(errors.NotMountable):
+        flash.mount()
+    assert bytes(flash.memory) == before
+
+
+@pytest.mark.parametrize("kind", [layout.LOG, layout.BLOB, layout.SPARE])
+def test_a_newer_format_is_refused_and_not_damaged(kind, monkeypatch):
+    flash = Flash(SECTORS)
+    j = flash.mount()
+    for n in range(100):
+        j.put(NOTE, b"n%d" % n, text(n, 100))
+    j.put(NOTE, b"large", text(1, 5000))
+    held = bodies(j)
+    sector = min(flash.segments(kind))
+    prefix = layout.parse_prefix(flash.memory[sector * SECTOR : sector * SECTOR + 16])
+    old = bytes(flash.memory)
+    monkeypatch.setattr(layout, "VERSION", 2)
+    newer = layout.pack_prefix(kind, prefix[2], prefix[3])
+    monkeypatch.undo()
+    flash.harm(sector * SECTOR, newer)
+    before = bytes(flash.memory)
+    with pytest.raises(errors.FormatNewer, match="update the firmware") as caught:
+        flash.mount()
+    assert caught.value.exit_code == 7 and "version 2 in sector %d" % sector in str(caught.value)
+    assert bytes(flash.memory) == before
+    assert bodies(Flash(SECTORS, bytearray(old)).mount()) == held
+
+
+def test_a_segment_of_another_journal_is_refused():
+    flash = Flash(SECTORS)
+    flash.mount().put(NOTE, b"n", b"")
+    free = next(s for s in range(2, SECTORS) if s not in flash.segments())
+    flash.harm(free * SECTOR, layout.pack_prefix(layout.LOG, 77, 5) + noise(1, 200))
+    before = bytes(flash.memory)
+    with pytest.raises(errors.NotMountable, match="another journal"):
+        flash.mount()
+    assert bytes(flash.memory) == before
+
+
+def test_files_of_other_people_are_left_alone():
+    """A LittleFS that is somebody's: the journal moves in beside the files, for good."""
+    flash = Flash(48)
+    port.mkfs(flash.partition(), 48)
+    fs = port.open_fs(flash.partition(), 48)
+    files = {
+        "/photos/a.bin": noise(1, SECTOR), "/dead/l1": noise(2, SECTOR), "/l2": noise(3, SECTOR),
+        "/notes/l3.txt": noise(4, 3 * SECTOR), "/small": b"hello", "/photos/s4x": noise(5, SECTOR),
+    }  # fmt: skip
+    for directory in ("/photos", "/dead", "/notes"):
+        fs.mkdir(directory)
+    for path, data in files.items():
+        f = fs.open(path, "wb")
+        f.write(data)
+        f.close()
+    held = {}
+    for turn in range(4):
+        j = flash.mount()
+        assert not j.report["formatted"]
+        for n in range(300):
+            uid = b"%d" % (n % 40)
+            j.put(NOTE, uid, text(turn + n, 300))
+            held[NOTE, uid] = text(turn + n, 300)
+    with pytest.raises(errors.NoSpace):
+        for n in range(1000):
+            j.put(NOTE, b"fill%d" % n, text(n, 500))
+            held[NOTE, b"fill%d" % n] = text(n, 500)
+    assert bodies(flash.mount()) == held
+    fs = port.open_fs(flash.partition(), 48)
+    for path, data in files.items():
+        f = fs.open(path, "rb")
+        assert f.read(len(data) + 1) == data, path
+        f.close()
+
+
+def test_sectors_of_another_size_are_refused():
+    class Odd:
+        def ioctl(self, op, arg):
+            return {4: 10, 5: 512}.get(op, 0)
+
+    from drybag import journal
+
+    with pytest.raises(errors.NotMountable, match="512"):
+        journal.mount(Odd())
