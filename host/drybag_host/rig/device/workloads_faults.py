@@ -37,6 +37,17 @@ def _marginal():
     return [_BOOT] + records + [("cut", _BOOT, 15, "unstable", 259)]
 
 
+def _garbage():
+    """Old versions fill the log, so that a photo looks for blobs to let go; one was cut short."""
+    ops = [_BOOT] + [put(4, b"n%d" % (n % 5), n, 1000) for n in range(150)]
+    return ops + [("interrupted", ("photo", b"cut.jpg", 6, 12000), 140, "clean", 1)]
+
+
+def _photo_after():
+    """Another photo must not get the number of the one that was cut; the next boot finds it."""
+    return [("photo", b"new.jpg", 7, 8000), put(1, b"then", 1, 60), _BOOT]
+
+
 def _worn(reported):
     """The sector in use wears out between two records."""
     return lambda: [_BOOT] + _long_records(0, 2) + [put(1, b"a", 1, 50), ("worn", reported)]
@@ -53,6 +64,7 @@ def _not_ours():
 
 
 NAMED = {
+    "garbage": (48, _garbage, _photo_after),
     "forgotten": (20, _forgotten, _growing_over_it),
     "tombstones": (16, _tombstones, lambda: _turns(6, 9)),
     "marginal": (14, _marginal, lambda: [_BOOT]),
