@@ -48,6 +48,13 @@ def _photo_after():
     return [("photo", b"new.jpg", 7, 8000), put(1, b"then", 1, 60), _BOOT]
 
 
+def _unsteady():
+    """A put was cut in its last unit, one bit of which reads now so, now so: the boot after it
+    decides whether the record is there, and that must stay."""
+    records = [put(1, b"u%d" % n, n, 90) for n in range(3)]
+    return [_BOOT] + records + [("interrupted", put(1, b"torn", 9, 200), 4, "unstable", 259)]
+
+
 def _worn(reported):
     """The sector in use wears out between two records."""
     return lambda: [_BOOT] + _long_records(0, 2) + [put(1, b"a", 1, 50), ("worn", reported)]
@@ -68,6 +75,7 @@ NAMED = {
     "forgotten": (20, _forgotten, _growing_over_it),
     "tombstones": (16, _tombstones, lambda: _turns(6, 9)),
     "marginal": (14, _marginal, lambda: [_BOOT]),
+    "unsteady": (14, _unsteady, lambda: [put(1, b"x", 1, 30), put(1, b"y", 2, 30)]),
     "worn": (20, _worn(True), _after_wear),
     "worn-silent": (20, _worn(False), _after_wear),
     "not-ours": (20, _not_ours, lambda: [put(1, b"b", 2, 50), ("not_ours",)]),
