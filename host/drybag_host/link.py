@@ -11,6 +11,7 @@ BoardRebooted, NotAHandset, PortBusy. After BoardRebooted or LinkLost make a new
 was yielded or acknowledged stands.
 """
 
+import contextlib
 import hashlib
 import json
 import time
@@ -26,6 +27,9 @@ _EPOCH_2000 = 946684800
 _MAX_FAILURES = 12
 _PAUSE_S = 0.05
 _SHA_BYTES = 32
+_FIRST_BAUD = 115200
+_BAUD_CHANGE_S = 0.05
+_TRIAL_S = 1.0
 
 Ack = namedtuple("Ack", "done seq")
 Ack.__doc__ = "`done`: how many operations are on the flash so far; `seq`: that of the last one."
@@ -47,6 +51,7 @@ class HandsetLink:
         return False
 
     def close(self):
+        self.slow_down()
         self._line.close()
 
     # -- the handset --------------------------------------------------------------------------
@@ -80,22 +85,64 @@ class HandsetLink:
         seconds = int(time.time()) - _EPOCH_2000 if seconds is None else seconds
         self._once(ph.numbered(p.SET_TIME, seconds))
 
+    @property
+    def console(self):
+        return self._line.console
+
+    @property
+    def damaged_frames(self):
+        """Frames that came with a wrong CRC so far."""
+        return self._line.damaged
+
     def speed_up(self, baud):
-        """Run the line at `baud` if the console can; True if it does now."""
-        change = getattr(self._line.console, "set_baud", None)
-        if change is None:
+        """Run the line at `baud` if both ends can; True if it does now.
+
+        Where nothing whole comes through at it, this end goes back; so does the handset, 3 s
+        after the change. Raises LinkError if it is not heard at the old speed either.
+        """
+        console = self._line.console
+        if getattr(console, "set_baud", None) is None:
             return False
-        old = self._line.console.baud
-        self._once(ph.numbered(p.SET_BAUD, baud))
-        time.sleep(0.05)
-        change(baud)
+        self._connected()
+        old, damaged = console.baud, self._line.damaged
+        try:  # does this end take it at all? Nothing is on its way now.
+            console.set_baud(baud)
+            console.set_baud(old)
+        except (OSError, ValueError):
+            return False
+        self._change_both(baud)
+        self._line.deadline = time.monotonic() + _TRIAL_S
         try:
             self._once(self._line.hello())
-        except LinkTimeout:
-            change(old)
-            self._once(self._line.hello())
-            return False
-        return True
+            if self._line.damaged == damaged:
+                return True
+            self._once(ph.numbered(p.SET_BAUD, old))
+        except (LinkTimeout, LinkLost):
+            pass  # the handset goes back by itself
+        finally:
+            self._line.deadline = float("inf")
+        time.sleep(_BAUD_CHANGE_S)
+        try:
+            console.set_baud(old)
+        except (OSError, ValueError) as error:
+            raise LinkLost("%s: the connection is gone: %s" % (self._line.name, error)) from None
+        self._info = self._line.boot = None  # noise may have been a Ctrl-C: connect anew
+        self.hello(allow_fault=True)
+        return False
+
+    def _change_both(self, baud):
+        self._once(ph.numbered(p.SET_BAUD, baud))
+        time.sleep(_BAUD_CHANGE_S)
+        self._line.console.set_baud(baud)
+
+    def slow_down(self):
+        """115200 baud again, as every session begins; what does not answer is left alone."""
+        console = self._line.console
+        if self._info is None or getattr(console, "baud", _FIRST_BAUD) == _FIRST_BAUD:
+            return
+        self._line.deadline = time.monotonic() + _TRIAL_S
+        with contextlib.suppress(errors.DrybagError, OSError, ValueError):
+            self._change_both(_FIRST_BAUD)
 
     def scrub(self):
         """Findings as dicts, a summary last. After a break on the line it starts over."""

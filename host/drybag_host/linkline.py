@@ -49,6 +49,7 @@ class Line:
         self.console = console
         self.name = getattr(console, "name", None) or "the port"
         self.patience_s = patience_s
+        self.deadline = float("inf")  # for answers that come again and again, but never whole
         self.boot = None
         self.resent = 0
         self.chunk_bytes = MAX_FROM_BOARD
@@ -73,8 +74,12 @@ class Line:
         if self.chunk_bytes <= _LEAST_CHUNK_BYTES:
             return False
         self.chunk_bytes //= 2
-        with contextlib.suppress(Broken):  # what is lost is the answer
-            self.request(self.hello())
+        self.deadline = time.monotonic() + self.patience_s
+        try:
+            with contextlib.suppress(Broken):  # what is lost is the answer
+                self.request(self.hello())
+        finally:
+            self.deadline = float("inf")
         return True
 
     @property
@@ -204,7 +209,7 @@ class Line:
         silent_s = time.monotonic() - self._heard
         if _PROMPT_LINE in self._decoder.text:
             raise BoardRebooted("%s: the handset's application has stopped" % self.name)
-        if silent_s > self.patience_s:
+        if silent_s > self.patience_s or time.monotonic() > self.deadline:
             raise LinkTimeout(
                 "%s: no answer for %d s%s" % (self.name, silent_s, self._what_it_said())
             )

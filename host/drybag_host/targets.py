@@ -19,9 +19,10 @@ from drybag_host.errors import (
     NotAHandset,
     OtherHandset,
     PortBusy,
+    Usage,
 )
 
-TARGET_HELP = "emu:NAME, a serial port, or auto"
+TARGET_HELP = "emu:NAME, a serial port, rfc2217:// or socket://HOST:PORT, auto, or auto:SERIAL"
 WAIT_S = 60
 MAX_FAILURES = 5
 _PAUSE_S = 0.25
@@ -54,47 +55,79 @@ def add_link_options(parser):
     )  # fmt: skip
 
 
+def add_speed(parser):
+    """--baud, for commands that move much."""
+    parser.add_argument(
+        "--baud", type=int, metavar="N",
+        help="speed of the serial line, 115200 to 2000000 (without it: the fastest that works)",
+    )  # fmt: skip
+
+
 def is_folder(text):
     """True if a DIR|TARGET names a folder."""
     return not text.startswith("emu:") and os.path.isdir(text)
 
 
-def candidates():
-    """[(target, what it is)] of every handset that `auto` can find."""
-    from serial.tools import list_ports
-
+def candidates(wanted=""):
+    """[(target, what it is)] of every handset that `auto` can find, or of `auto:WANTED`."""
     from drybag_host.emulator.boards import list_boards
 
     found = [
         ("emu:" + row["name"], "emulated %s" % row["board"])
         for row in list_boards()
-        if row["running"] and row["power"] not in (False, "off")
+        if not wanted and row["running"] and row["power"] not in (False, "off")
     ]
-    ports = [(p.device, p.description) for p in list_ports.comports() if p.vid is not None]
-    return found + sorted(ports)
+    return found + [(p.device, p.description) for p in usb_ports(wanted)]
+
+
+def usb_ports(wanted=""):
+    """Serial ports (pyserial's) that may be a board's, by name.
+
+    Those with the USB ids of a board file, if there are any, else all at USB. `wanted`: a serial
+    number or MAC, or how it ends; colons and case do not matter.
+    """
+    from serial.tools import list_ports
+
+    from drybag_host.image import board_model
+
+    ports = [port for port in list_ports.comports() if port.vid is not None]
+    if wanted:
+        ports = [p for p in ports if _plain(p.serial_number or "").endswith(_plain(wanted))]
+    else:
+        models = map(board_model.load_file, board_model.board_files())
+        ids = {(vid, pid) for model in models for vid, pid, _ in model.usb}
+        ports = [port for port in ports if (port.vid, port.pid) in ids] or ports
+    return sorted(ports, key=lambda port: port.device)
+
+
+def _plain(text):
+    return text.replace(":", "").replace("-", "").upper()
 
 
 def resolve(text):
     """The target a word stands for; `auto` is looked up. Raises NoSuchTarget."""
-    if text == "auto":
-        found = candidates()
+    if text == "auto" or text.startswith("auto:"):
+        found = candidates(text[5:])
         if len(found) == 1:
             return found[0][0]
         if not found:
             raise NoSuchTarget(
-                "auto: no handset found",
+                "%s: no handset found" % text,
                 "plug one in, or start an emulated one: drybag emu start NAME",
             )
         names = ", ".join("%s (%s)" % row for row in found)
         raise NoSuchTarget(
-            "auto: %d handsets found: %s" % (len(found), names),
-            "name one of them",
+            "%s: %d handsets found: %s" % (text, len(found), names),
+            "name one of them, or auto:SERIAL with its USB serial number",
             candidates=[name for name, _ in found],
         )
-    if text.startswith("emu:"):
-        return text
-    _check_port(text)
+    if not text.startswith("emu:") and not _is_url(text):
+        _check_port(text)
     return text
+
+
+def _is_url(text):
+    return text.startswith(("rfc2217://", "socket://"))
 
 
 def _check_port(path):
@@ -133,7 +166,33 @@ def open_session(args, text=None, fault_ok=False):
     target = resolve(text)
     if target.startswith("emu:") and args.start:
         _start_board(target, args.out)
-    return Session(lambda: _connect(target), target, args.out, args.wait, fault_ok)
+    if not hasattr(args, "baud"):
+        return Session(lambda: _connect(target), target, args.out, args.wait, fault_ok)
+    return Session(_connect_fast(target, args), target, args.out, args.wait, fault_ok)
+
+
+def _connect_fast(target, args):
+    """As _connect, at the speed the line stands."""
+    from drybag_host.linespeed import LineSpeed
+
+    if args.baud is not None and not 115200 <= args.baud <= 2000000:
+        raise Usage("--baud %d: from 115200 to 2000000" % args.baud)
+    speed = LineSpeed(args.baud)
+
+    def connect():
+        link = _connect(target)
+        try:
+            speed.apply(link)
+            if args.baud and speed.baud != args.baud:
+                args.out.warn("nothing gets through at %d baud: going on at %d"
+                              % (args.baud, speed.baud))  # fmt: skip
+        except BaseException:
+            with contextlib.suppress(LinkError, OSError):
+                link.close()
+            raise
+        return link
+
+    return connect
 
 
 def _start_board(target, out):

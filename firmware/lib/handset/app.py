@@ -198,6 +198,8 @@ class App:
             gc.collect()
 
     def _close(self):
+        if self._baud_since:
+            self.board.set_baud(_BAUD)
         journal, self.journal = self.journal, None
         if journal is not None:
             try:

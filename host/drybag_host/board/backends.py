@@ -5,10 +5,13 @@ write(data)                all of it
 reset()                    the EN button
 close()
 name                       what to call it in messages
+baud, set_baud(baud)       the speed of a line that has one
+has_speed                  it is a UART's line: speed is worth a try (not a pty, not a socket)
 """
 
 import os
 import termios
+import time
 
 import serial
 
@@ -16,29 +19,55 @@ from drybag_host.emulator.boards import EmulatedBoard
 from drybag_host.errors import LinkLost, NoSuchTarget, PortBusy
 
 _CHUNK_BYTES = 4096
+_URL_POLL_S = 0.02
+_NO_SPEED = ("/dev/pts/", "socket://")
 
 
 class SerialConsole:
-    """A board at a serial port or pty."""
+    """A board at a serial port, a pty or a URL of pyserial: `rfc2217://...`, `socket://...`."""
 
     def __init__(self, path, baud=115200, name=None, reset=None):
         self.name = name or path
         self._reset = reset
-        if not os.path.exists(path):
+        self._is_url = "://" in path
+        self.has_speed = not path.startswith(_NO_SPEED)
+        if not self._is_url and not os.path.exists(path):
             raise NoSuchTarget("%s: no such port" % self.name)
         try:
-            self._port = serial.Serial(path, baudrate=baud, timeout=0, exclusive=True)
+            if self._is_url:
+                self._port = serial.serial_for_url(path, baudrate=baud, timeout=_URL_POLL_S)
+            else:
+                self._port = serial.Serial(path, baudrate=baud, timeout=0, exclusive=True)
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
             raise PortBusy("%s: %s" % (self.name, error)) from None
 
+    @property
+    def baud(self):
+        return self._port.baudrate
+
+    def set_baud(self, baud):
+        """Change the speed of this end. Raises OSError or ValueError where the port cannot."""
+        self._port.baudrate = baud
+
     def read(self, timeout_s=0.0):
         try:
+            if self._is_url:
+                return self._read_url(timeout_s)
             self._port.timeout = timeout_s
             data = self._port.read(1)
             waiting = self._port.in_waiting if data else 0
             return data + self._port.read(min(waiting, _CHUNK_BYTES)) if waiting else data
         except (serial.SerialException, OSError) as error:
             raise LinkLost("%s: the connection is gone: %s" % (self.name, error)) from None
+
+    def _read_url(self, timeout_s):
+        """A change of the time-out is a negotiation over rfc2217: it stays, and we come again."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            waiting = self._port.in_waiting
+            data = self._port.read(min(waiting, _CHUNK_BYTES) or 1)
+            if data or time.monotonic() >= deadline:
+                return data
 
     def write(self, data):
         try:
@@ -68,7 +97,7 @@ BACKENDS = {"emu": _open_emulated, "serial": SerialConsole}
 
 
 def open_console(target):
-    """The console of `emu:NAME` or of a serial port's path.
+    """The console of `emu:NAME`, of a serial port's path or of a URL of pyserial.
 
     Raises UnknownBoardName, NotRunning, NoSuchTarget, PortBusy; the console itself LinkLost.
     """

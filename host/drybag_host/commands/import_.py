@@ -1,6 +1,6 @@
 """`drybag import`: vCards, calendars and pictures onto a handset."""
 
-from drybag_host.targets import add_handset
+from drybag_host.targets import add_handset, add_speed
 
 ORDER = 10
 
@@ -15,6 +15,7 @@ def add_parser(sub):
         epilog="example:\n  drybag import auto contacts.vcf calendar.ics holiday.jpg\n",
     )
     add_handset(parser)
+    add_speed(parser)
     parser.add_argument("files", metavar="FILE", nargs="+", help=".vcf, .ics, .jpg, .png, ...")
     parser.add_argument(
         "--keep-unreadable", action="store_true",

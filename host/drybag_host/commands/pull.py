@@ -1,6 +1,6 @@
 """`drybag pull`: a verified backup of a handset."""
 
-from drybag_host.targets import add_handset
+from drybag_host.targets import add_handset, add_speed
 
 ORDER = 20
 
@@ -15,6 +15,7 @@ def add_parser(sub):
         epilog="example:\n  drybag pull auto ~/handset-backup\n",
     )
     add_handset(parser)
+    add_speed(parser)
     parser.add_argument("dir", metavar="DIR", help="the backup's folder, made if it is not there")
     parser.add_argument(
         "--adopt", action="store_true",

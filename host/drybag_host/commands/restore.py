@@ -1,6 +1,6 @@
 """`drybag restore`: a backup back onto a handset."""
 
-from drybag_host.targets import add_handset
+from drybag_host.targets import add_handset, add_speed
 
 ORDER = 22
 
@@ -18,6 +18,7 @@ def add_parser(sub):
     )
     parser.add_argument("dir", metavar="DIR", help="the backup's folder")
     add_handset(parser)
+    add_speed(parser)
     parser.add_argument(
         "--overwrite", action="store_true",
         help="put the backup's version where the handset's differs (asks first)",
