@@ -23,16 +23,9 @@ def add_parser(sub):
 
 
 def run(args):
-    from drybag_host.image import dumping
     from drybag_host.output import size_text
 
-    board = _stopped_board(args)
-    if board is not None:
-        size, digest, resumed = dumping.from_image(str(board.image), args.file, args.whole)
-        source = "image of %s" % args.target
-    else:
-        size, digest, resumed = _by_firmware(args)
-        source = "firmware"
+    size, digest, resumed, source = fetch(args)
     args.out.document(
         {"file": args.file, "bytes": size, "sha256": digest, "resumed": resumed,
          "whole": args.whole, "source": source}
@@ -42,6 +35,17 @@ def run(args):
         [("bytes", "%d (%s)" % (size, size_text(size))), ("SHA-256", digest), ("by", source)],
     )
     return 0
+
+
+def fetch(args):
+    """Write args.file: (bytes, SHA-256 in hex, whether it was resumed, who read it)."""
+    from drybag_host.image import dumping
+
+    board = _stopped_board(args)
+    if board is not None:
+        done = dumping.from_image(str(board.image), args.file, args.whole)
+        return (*done, "image of %s" % args.target)
+    return (*_by_firmware(args), "firmware")
 
 
 def _stopped_board(args):
