@@ -35,7 +35,7 @@ def test_every_sector_has_its_cell(image, tmp_path, capsys):
     assert len(root.findall("{*}rect")) == 48 + len(CELLS)
 
 
-def test_damage_shows(image, tmp_path):
+def test_damage_shows(image, tmp_path, capsys):
     path = tmp_path / "pim.bin"
     harmed = bytearray(image)
     for at in range(300, len(harmed), 4096):
@@ -43,6 +43,8 @@ def test_damage_shows(image, tmp_path):
     path.write_bytes(harmed)
     assert Inspection(str(path)).counts["harmed"] + Inspection(str(path)).counts["bad_blob"] > 3
     path.write_bytes(overwrite(image, 60, 1)[0])
+    assert cli.main(["inspect", str(path)]) == 0
+    assert "segments missing" in capsys.readouterr().out
     assert Inspection(str(path)).counts["other"] > 20
 
 

@@ -74,6 +74,7 @@ def _print(args, found):
         facts += [
             ("records", counts or "none"), ("file system", j["filesystem"]),
             ("checkpoint", "in segment %d" % newest if newest else "none"),
+            ("health", _health(j)),
             ("last shutdown", "clean" if j["recovery"]["clean"] else "power was cut"),
         ]  # fmt: skip
     else:
@@ -93,3 +94,20 @@ def _print(args, found):
     if args.entries:
         columns = ("seq", "op", "segment", "offset", "kind", "uid", "rev", "bytes")
         out.table("Entries", columns, [[str(e[c]) for c in columns] for e in found.entries])
+
+
+def _health(journal):
+    """What mounting the journal found wrong, in words."""
+    from drybag_host.output import count_text
+
+    report = journal["recovery"]
+    ill = []
+    if report["missing"]:
+        ill.append("segments missing: %s" % ", ".join(map(str, report["missing"][:8])))
+    if report["damaged"]:
+        ill.append(count_text(len(report["damaged"]), "unreadable place"))
+    if journal["bad_sectors"]:
+        ill.append(count_text(journal["bad_sectors"], "bad sector"))
+    if journal["filesystem"] != "ok":
+        ill.append("file system damaged")
+    return "; ".join(ill) or "good: drybag verify reads every byte"

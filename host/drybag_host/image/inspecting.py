@@ -96,7 +96,8 @@ def _journal(path):
         journal = dumpfile.mount(path)
     except DrybagError as error:
         return None, str(error)
-    report = {k: v for k, v in journal.report.items() if k not in ("damaged", "missing")}
+    report = dict(journal.report)
+    report["damaged"] = [list(place) for place in report["damaged"]]
     return {**journal.stats(), "recovery": report}, None
 
 
