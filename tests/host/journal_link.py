@@ -73,6 +73,8 @@ def quiet(json_mode=False):
 class Link:
     """What link.HandsetLink offers, one step a call or item."""
 
+    console = None  # there is no line here, and no speed
+
     def __init__(self, handset):
         self.handset = handset
         self.dead = False
