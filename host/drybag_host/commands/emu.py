@@ -64,6 +64,13 @@ def add_parser(sub):
         verbs, "console", "print the path of its console, for mpremote and others",
         "mpremote connect $(drybag emu console demo) repl", _console,
     )  # fmt: skip
+    serve = _leaf(
+        verbs, "serve", "offer it at an rfc2217:// URL, for esptool and others, until Ctrl-C",
+        "drybag emu serve demo & esptool --port rfc2217://127.0.0.1:4000 flash-id", _serve,
+    )  # fmt: skip
+    serve.add_argument(
+        "--port", type=_positive, default=4000, metavar="N", help="TCP port (%(default)s)"
+    )
 
 
 def _add_power(verbs):
@@ -196,3 +203,18 @@ def _console(args):
     board = _board(args)
     args.out.document({"name": args.name, "console": board.console})
     args.out.line(board.console)
+
+
+def _serve(args):
+    from drybag_host.emulator.serial_server import SerialServer
+
+    board = _board(args)
+    board.console  # noqa: B018  raises NotRunning
+    server = SerialServer(board, args.port)
+    args.out.document({"name": args.name, "url": server.url})
+    try:
+        args.out.line("%s is at %s; Ctrl-C ends this" % (args.name, server.url))
+        args.out.stdout.flush()
+        server.serve()
+    except KeyboardInterrupt:
+        args.out.say("ended")

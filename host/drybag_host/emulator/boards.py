@@ -128,10 +128,11 @@ class EmulatedBoard:
         return False
 
     def state(self):
-        """A dict: running, power (`on`/`off`), why_off, pid, pty, boots, cut.
+        """A dict: running, power (`on`/`off`), held, why_off, pid, pty, boots, cut.
 
-        `cut`: with the power off, where it was cut: {"op": "program", "erase" or None for between
-        commands, "address" in the flash, "state" it was left in}; None if that is not known.
+        `held`: the processor stands still (see `hold`). `cut`: with the power off, where it was
+        cut: {"op": "program", "erase" or None for between commands, "address" in the flash,
+        "state" it was left in}; None if that is not known.
         """
         if self.is_running:
             try:
@@ -142,6 +143,7 @@ class EmulatedBoard:
         return {
             "running": False,
             "power": "off",
+            "held": False,
             "why_off": "not started",
             "pid": None,
             "pty": None,
@@ -209,6 +211,16 @@ class EmulatedBoard:
         """The EN button: the processor starts again, the flash stays powered. NotRunning."""
         if not self.is_running or self._ask("reset").get("error"):
             raise NotRunning("'%s' has no power" % self.name)
+
+    def hold(self):
+        """EN low, or the ROM's loader: the flash has power, the processor is still. NotRunning."""
+        if not self.is_running or self._ask("hold").get("error"):
+            raise NotRunning("'%s' has no power" % self.name)
+
+    @property
+    def faults(self):
+        """What `set_faults` was given last, or the flash has come to since."""
+        return files.read_json(self.folder / "faults.json", files.NO_FAULTS)
 
     def wait_off(self, timeout_s=60.0):
         """Wait until the board has lost its power (a cut). True if it has."""
@@ -376,5 +388,6 @@ def _fill(folder, model, home, files_in_vfs, image):
             "freq_hz": model.freq_mhz * 1000000,
             "machine": model.machine,
             "unique_id": unique_id.hex(),
+            "chip": model.chip,
         },
     )

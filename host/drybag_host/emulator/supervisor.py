@@ -66,6 +66,7 @@ class Supervisor:
         self._boot_later = None
         self._watchdog_at = None
         self._pending = b""
+        self._held = False
 
     def _listen(self):
         folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -83,6 +84,7 @@ class Supervisor:
     def state(self):
         return {
             "power": "on" if self._power else "off",
+            "held": self._held,
             "why_off": None if self._power else self._why_off,
             "pid": os.getpid(),
             "pty": self.console.path,
@@ -140,7 +142,16 @@ class Supervisor:
         self._set_faults(flash.fault_state())
         clear_under_way(self._counters_path)
 
+    def hold(self):
+        """The processor runs nothing of the flash, as while EN is low or in the ROM's loader."""
+        self._kill()
+        self.console.read_child()
+        clear_under_way(self._counters_path)
+        self._boot_later = self._watchdog_at = None
+        self._held = True
+
     def _boot(self, cause, run_main=True, enter_raw=False):
+        self._held = False
         self._boot_later = None
         self._boots += 1
         self.save_state()
@@ -296,11 +307,15 @@ class Supervisor:
                 return {"error": "off"}
             self.console.power_off()
             self.reset(PWRON_RESET)
+        elif verb == "hold":
+            if not self._power:
+                return {"error": "off"}
+            self.hold()
         elif verb == "stop":
             self.power_off("stopped")
             self._running = False
         elif verb == "faults":
-            if self._power:
+            if self._power and not self._held:
                 return {"error": "already"}
             self._set_faults(request["faults"])
         elif verb != "state":
