@@ -12,6 +12,7 @@ import time
 import serial
 from serial.rfc2217 import PortManager
 
+from drybag_host.board_errors import NotRunning
 from drybag_host.errors import EmulatorError, PortBusy
 
 from .rom.nor import NorFlash
@@ -59,10 +60,16 @@ class SerialServer:
     """Serves one EmulatedBoard, which is started, to one client at a time.
 
     `url` is there at once; `serve()` runs until `stop()`. Raises EmulatorError if the port of
-    this computer is taken.
+    this computer is taken, or for a board made before this was known of its chip.
     """
 
     def __init__(self, board, port=0):
+        if "chip" not in board.chip:
+            raise EmulatorError(
+                "'%s' was made by an older Drybag: its chip is not known" % board.name,
+                "make a new one on its flash: drybag emu create NAME --board B --image %s"
+                % board.image,
+            )
         self.board = board
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -137,8 +144,8 @@ class _Client:
                     self._from_client(b"".join(self._manager.filter(data)))
                 elif len(fds) > 2 and fds[2] in ready:
                     self._to_client(self._console.read(_CHUNK_BYTES))
-        except (OSError, serial.SerialException):
-            return True
+        except (OSError, serial.SerialException, NotRunning):
+            return True  # the client is gone, or the board has lost its power just now
         finally:
             self._leave_rom()
             if self._console:
