@@ -340,7 +340,7 @@ def test_targets(run, new_board, home, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     assert run("status", "auto", code=15)["error"]["class"] == "NoSuchTarget"
     assert run("status", "emu:nobody", code=15)["error"]["class"] == "UnknownBoardName"
-    assert run("status", tmp_path / "file", code=15)["error"]
+    assert run("status", tmp_path / "file", code=7)["error"]  # no dump of a journal
     assert run("pull", tmp_path, tmp_path / "b", code=15)["error"]
     board = new_board("one")
     assert run("status", "auto")["target"] == "emu:one"
