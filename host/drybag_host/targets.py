@@ -39,8 +39,9 @@ def add_handset(parser, name="target"):
 def add_source(parser, nargs=None):
     """The DIR|TARGET argument: a backup, or a handset."""
     parser.add_argument(
-        "source", metavar="DIR|TARGET", nargs=nargs, help="a backup folder or a dump file; or " + TARGET_HELP
-    )
+        "source", metavar="DIR|TARGET", nargs=nargs,
+        help="a backup folder or a dump file; or " + TARGET_HELP,
+    )  # fmt: skip  # fmt: skip
     add_link_options(parser)
 
 
