@@ -222,3 +222,25 @@ class CutLine:
 
     def close(self):
         self._console.close()
+
+
+class FarEnd:
+    """Something that is no handset: what is written is answered with `answer(data)`."""
+
+    name = "/dev/ttyUSB7"
+
+    def __init__(self, clock, answer):
+        self._clock = clock
+        self._answer = answer
+        self._said = b""
+
+    def read(self, timeout_s=0.0):
+        self._clock.sleep(timeout_s)
+        said, self._said = self._said, b""
+        return said
+
+    def write(self, data):
+        self._said += self._answer(data)
+
+    def close(self):
+        pass

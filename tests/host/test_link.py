@@ -5,7 +5,7 @@ import io
 import random
 
 import pytest
-from handset_lines import Clock, CutLine, NoisyLine, SimHandset
+from handset_lines import Clock, CutLine, FarEnd, NoisyLine, SimHandset
 
 from drybag import errors, layout
 from drybag import protocol as p
@@ -419,18 +419,8 @@ def test_a_blob_goes_on_after_a_pulled_cable(sim):
 
 
 def test_a_silent_line_times_out(clock):
-    class Silence:
-        name, written = "/dev/nothing", b""
-
-        def read(self, timeout_s=0.0):
-            clock.now_s += timeout_s
-            return b""
-
-        def write(self, data):
-            self.written += data
-
     with pytest.raises(LinkTimeout, match="nothing answers"):
-        HandsetLink(Silence()).hello()
+        HandsetLink(FarEnd(clock, lambda data: b"")).hello()
 
 
 def test_a_line_that_goes_silent(sim, clock, monkeypatch):
@@ -444,38 +434,15 @@ def test_a_line_that_goes_silent(sim, clock, monkeypatch):
 
 
 def test_something_else_at_the_far_end(clock):
-    class Login:
-        name = "/dev/ttyUSB7"
-        said = b""
-
-        def read(self, timeout_s=0.0):
-            clock.now_s += timeout_s
-            data, self.said = self.said, b""
-            return data
-
-        def write(self, data):
-            self.said = b"\r\nPassword incorrect\r\n\x1b[1mvoyager login: "
-
+    login = b"\r\nPassword incorrect\r\n\x1b[1mvoyager login: "
     with pytest.raises(NotAHandset, match="voyager login:"):
-        HandsetLink(Login()).hello()
+        HandsetLink(FarEnd(clock, lambda data: login)).hello()
 
 
 def test_an_echo_is_no_handset(clock):
     """A plug that connects the line's two wires."""
-
-    class Loop:
-        name, back = "loop", b""
-
-        def read(self, timeout_s=0.0):
-            clock.now_s += timeout_s
-            data, self.back = self.back, b""
-            return data
-
-        def write(self, data):
-            self.back += data
-
     with pytest.raises((NotAHandset, LinkTimeout)):
-        HandsetLink(Loop()).hello()
+        HandsetLink(FarEnd(clock, lambda data: data)).hello()
 
 
 def test_versions_that_have_nothing_in_common(sim, monkeypatch):
