@@ -269,3 +269,13 @@ def test_a_checkpoint_of_a_full_flash_leaves_it_working():
     assert j.report["read_only"] is None
     assert bodies(j) == held
     j.delete(*min(held))
+
+
+def test_a_batch_of_deletes_works_on_a_full_flash():
+    flash = Flash(24)
+    j = flash.mount()
+    uids = list(fill(j, 300))
+    j.batch([("delete", NOTE, uid) for uid in uids[:30]])
+    j = flash.mount()
+    assert j.count() == len(uids) - 30
+    assert fill(j, 300, prefix=b"again")

@@ -143,7 +143,8 @@ class Journal:
 
     def _batch(self, ops, bodies, total, longest):
         log = self._log
-        self._compactor.admit(total, longest)
+        if any(op[0] != "delete" for op in ops):  # deletes alone have the reserve
+            self._compactor.admit(total, longest)
         self._compactor.make_room(total + total // 4)
         first = log.next_seq
         log.batch = Index(16)

@@ -126,10 +126,10 @@ class App:
     def _change_baud(self):
         at_work = self.link.busy and not self.link.waiting
         if self._new_baud and not self.link.busy:
-            self.board.set_baud(self._new_baud)
-            self._baud_since = self.board.ticks_ms() if self._new_baud != _BAUD else 0
+            baud, self._new_baud = self._new_baud, 0  # a port that refuses is asked once
+            self.board.set_baud(baud)
+            self._baud_since = self.board.ticks_ms() if baud != _BAUD else 0
             self._baud_patience_ms = _BAUD_TRIAL_MS
-            self._new_baud = 0
         elif self._baud_since and at_work:
             self._baud_since = self.board.ticks_ms()
         elif self._baud_since and self.board.since_ms(self._baud_since) > self._baud_patience_ms:

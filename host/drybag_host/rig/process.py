@@ -13,7 +13,7 @@ import drybag
 import drybag_host
 from drybag_host.rig.errors import RigFailed
 
-HEAP_BYTES = 16 << 20
+HEAP_BYTES = 32 << 20
 SILENCE_S = 60.0
 _HERE = Path(__file__).resolve().parent
 
