@@ -133,3 +133,13 @@ def test_sectors_of_another_size_are_refused():
 
     with pytest.raises(errors.NotMountable, match="512"):
         journal.mount(Odd())
+
+
+@pytest.mark.parametrize("sector", [0, 1, 3, 14, 15])
+def test_a_few_bytes_at_the_start_are_somebodys_data(sector):
+    flash = Flash(16)
+    flash.harm(sector * SECTOR + 700, b"a note that somebody left here")
+    before = bytes(flash.memory)
+    with pytest.raises(errors.NotMountable):
+        flash.mount()
+    assert bytes(flash.memory) == before

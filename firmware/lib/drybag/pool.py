@@ -28,6 +28,7 @@ _KEEP_FREE = const(3)
 _DIRECTORY = const(0x4000)
 _LETTERS = "lbs"
 _GROWN = b"\xff" * 1024
+_FORMAT_MARK = b"drybag formats this partition: nothing stood here before    \xff\xff\xff\xff"
 
 
 class Pool:
@@ -277,15 +278,43 @@ def _is_hex(name):
 def format_if_blank(device, buf):
     """Make a file system on a partition that holds nothing; else raise NotMountable.
 
-    Blank but for what a format cut short leaves (the first four sectors) counts as blank.
+    `buf`: a sector. Before the format a mark is programmed in the last sector, in a page of its
+    own: with it, what the first four sectors hold is a format cut short and not somebody's data.
     """
-    blank = b"\xff" * len(buf)
-    for sector in range(4, device.sectors):
-        for at in range(0, SECTOR, len(buf)):
-            device.read(sector, at, buf)
-            if buf != blank:
-                raise NotMountable(
-                    "the partition is not empty (sector %d, byte %d) and has no readable file "
-                    "system: nothing was written; take a dump and run salvage" % (sector, at)
-                )
+    blank = b"\xff" * SECTOR
+    last = device.sectors - 1
+    begun, written = False, -1
+    for sector in range(device.sectors):
+        device.read(sector, 0, buf)
+        if buf == blank:
+            continue
+        if sector == last:
+            begun, pages = _marks(buf)
+            if pages < 16 and buf[256 * pages :] == blank[256 * pages :]:
+                continue
+        elif sector < 4:
+            written = sector
+            continue
+        _not_blank(sector)
+    if written >= 0 and not begun:
+        _not_blank(written)
+    if written < 0:  # a mark that could be read may have been cut short: another one
+        device.program(last, 256 * _marks(buf)[1], _FORMAT_MARK)
     port.mkfs(device, device.sectors)
+
+
+def _marks(last):
+    """(is there a mark, pages before the first blank one) of the last sector's bytes."""
+    begun = False
+    for page in range(16):
+        if last[256 * page : 256 * page + 256] == b"\xff" * 256:
+            return begun, page
+        begun = begun or last[256 * page : 256 * page + UNIT] == _FORMAT_MARK
+    return begun, 16
+
+
+def _not_blank(sector):
+    raise NotMountable(
+        "the partition is not empty (sector %d) and has no readable file system: nothing was "
+        "written; take a dump and run salvage" % sector
+    )
