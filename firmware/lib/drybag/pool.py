@@ -299,7 +299,7 @@ def format_if_blank(device, buf):
     if written >= 0 and not begun:
         _not_blank(written)
     if written < 0:  # a mark that could be read may have been cut short: another one
-        device.program(last, 256 * _marks(buf)[1], _FORMAT_MARK)
+        device.writeblocks(last, _FORMAT_MARK, 256 * _marks(buf)[1])
     port.mkfs(device, device.sectors)
 
 
