@@ -42,10 +42,10 @@ def test_an_image_without_a_table_is_refused(tmp_path):
             partitions.from_image(path)
 
 
-def test_geometry_is_the_shared_one_and_disk_version_21():
+def test_geometry_is_the_shared_one_and_disk_version_20():
     image = filesystem.build(0x80000, {"/a": b"1"})
     fs = filesystem.mount(image)
-    assert fs.fs_stat().disk_version == 0x00020001
+    assert fs.fs_stat().disk_version == 0x00020000
     assert filesystem.GEOMETRY == {
         "read_size": 32,
         "prog_size": 32,

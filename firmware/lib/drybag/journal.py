@@ -174,7 +174,7 @@ class Journal:
         """Run a write; a flash that fails closes the journal: the next mount knows the truth."""
         self._log.check()
         result = self._closing_on_error(function, *args)
-        if function != self._batch:
+        if isinstance(result, tuple):  # one change; a batch has applied its own
             self._apply(result)
             result = self._log.next_seq - 1
         try:

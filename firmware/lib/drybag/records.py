@@ -355,8 +355,8 @@ def _head(line):
     head = (line.group + b"." if line.group else b"") + line.written
     for raw in line.raw_params:
         word = raw.upper()
-        if not word.startswith((b"ENCODING=", b"CHARSET=")) and word not in _ENCODINGS:
-            head += b";" + raw
+        if not (word.startswith(b"ENCODING=") or word.startswith(b"CHARSET=")):
+            head += b"" if word in _ENCODINGS else b";" + raw
     return head
 
 

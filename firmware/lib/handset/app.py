@@ -237,8 +237,9 @@ def main():
         else b"\r\nDrybag has stopped; what was saved is on the flash. Ctrl-D starts it again.\r\n"
     )
     del app
-    for name in [name for name in sys.modules if name.startswith(("handset", "drybag"))]:
-        del sys.modules[name]
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("handset", "drybag"):
+            del sys.modules[name]
     gc.collect()
     if restart:
         board.restart()

@@ -6,7 +6,7 @@ from drybag_host.board_errors import ImageProblem
 
 SECTOR_BYTES = 4096
 GEOMETRY = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookahead_size": 32}
-DISK_VERSION = 0x00020001
+DISK_VERSION = 0x00020000  # MicroPython 1.20 and 1.21 mount no 2.1; newer ones mount both
 
 
 def build(size_bytes, files):
