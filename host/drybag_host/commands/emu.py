@@ -60,6 +60,7 @@ def add_parser(sub):
     remove.add_argument("--force", action="store_true", help="stop it first if it is started")
     wifi = _leaf(verbs, "wifi", "switch its Wi-Fi network", "drybag emu wifi demo on", _wifi)
     wifi.add_argument("switch", choices=("on", "off"), help="on or off")
+    _add_net(verbs)
     _leaf(
         verbs, "console", "print the path of its console, for mpremote and others",
         "mpremote connect $(drybag emu console demo) repl", _console,
@@ -92,6 +93,31 @@ def _add_power(verbs):
         "--seed", type=_positive, metavar="S", help="what is left to chance, repeatable"
     )
     power.set_defaults(emu_run=_power)
+
+
+def _add_net(verbs):
+    net = _leaf(
+        verbs, "net", "break its network in one of several ways, or show how it is",
+        "drybag emu net demo cut-after 1000 --times 1", _net,
+    )  # fmt: skip
+    net.description += (
+        " ok; refuse: no connection is taken; drop: silence, connections stay open; latency MS; "
+        "cut-after N: each connection is torn when it has carried N bytes; duplicate: what a "
+        "connection sent is sent again when it has ended."
+    )
+    net.add_argument("kind", nargs="?", metavar="KIND", help="one of the above")
+    net.add_argument("number", nargs="?", type=int, metavar="N", help="milliseconds, or bytes")
+    net.add_argument(
+        "--direction", choices=("up", "down", "either"), default="either",
+        help="cut-after: count what the board sends, what it gets, or both together (%(default)s)",
+    )  # fmt: skip
+    net.add_argument(
+        "--how", choices=("reset", "close", "stall"), default="reset",
+        help="cut-after: how it ends (%(default)s)",
+    )  # fmt: skip
+    net.add_argument(
+        "--times", type=_positive, metavar="T", help="cut-after: so many times, then ok again"
+    )
 
 
 def _positive(text):
@@ -160,6 +186,7 @@ def _power(args):
 
 def _list(args):
     from drybag_host.emulator.boards import list_boards
+    from drybag_host.emulator.netfaults import describe
 
     rows = list_boards()
     args.out.document({"boards": rows})
@@ -168,7 +195,7 @@ def _list(args):
         return
     args.out.table(
         "Emulated boards",
-        ("name", "board", "power", "console", "wifi", ">boots"),
+        ("name", "board", "power", "console", "wifi", "net", ">boots"),
         [
             (
                 row["name"],
@@ -176,6 +203,7 @@ def _list(args):
                 row["power"] if row["running"] else "stopped",
                 row["console"] or "",
                 "on" if row["wifi"] else "off",
+                describe(row["net"]),
                 row["boots"],
             )
             for row in rows
@@ -197,6 +225,30 @@ def _wifi(args):
     on = board.wifi(args.switch == "on")
     args.out.document({"wifi": on})
     _report(args, board, "the network of %s is %s" % (args.name, "on" if on else "off"))
+
+
+def _net(args):
+    from drybag_host.emulator import netfaults
+    from drybag_host.errors import Usage
+
+    board = _board(args)
+    state = None
+    if args.kind:
+        takes = {"latency": "ms", "cut-after": "after"}.get(args.kind)
+        if args.kind not in netfaults.KINDS or (args.number is None) != (takes is None):
+            raise Usage(
+                "what is given does not fit together: %s" % args.kind,
+                "ok, refuse, drop, duplicate, latency MS or cut-after N",
+            )
+        more = {takes: args.number} if takes else {}
+        if args.kind == "cut-after":
+            more |= {"direction": args.direction, "how": args.how, "times": args.times}
+        try:
+            state = netfaults.faults(args.kind, **more)
+        except ValueError as error:
+            raise Usage("%s: %s" % (args.kind, error)) from None
+    held = board.net(state)
+    _report(args, board, "the network of %s: %s" % (args.name, netfaults.describe(held)))
 
 
 def _console(args):

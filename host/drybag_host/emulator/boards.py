@@ -24,7 +24,7 @@ from drybag_host.board_errors import (
 from drybag_host.errors import EmulatorError
 from drybag_host.image import board_model, firmware, flash
 
-from . import files
+from . import files, netfaults
 from .rom.nor import STATES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -56,6 +56,7 @@ def list_boards(home=None):
                 "console": state["pty"],
                 "boots": state["boots"],
                 "wifi": board.wifi(),
+                "net": board.net(),
                 "image": str(board.image),
             }
         )
@@ -128,11 +129,11 @@ class EmulatedBoard:
         return False
 
     def state(self):
-        """A dict: running, power (`on`/`off`), held, why_off, pid, pty, boots, cut.
+        """A dict: running, power (`on`/`off`), held, why_off, pid, pty, boots, cut, net.
 
         `held`: the processor stands still (see `hold`). `cut`: with the power off, where it was
         cut: {"op": "program", "erase" or None for between commands, "address" in the flash,
-        "state" it was left in}; None if that is not known.
+        "state" it was left in}; None if that is not known. `net`: see `net()`.
         """
         if self.is_running:
             try:
@@ -149,6 +150,7 @@ class EmulatedBoard:
             "pty": None,
             "boots": saved.get("boots", 0),
             "cut": None,
+            "net": self._saved_net(),
         }
 
     @property
@@ -238,6 +240,17 @@ class EmulatedBoard:
             with open(path, "r+b") as f:
                 f.write(b"1" if on else b"0")
         return path.read_bytes()[:1] == b"1"
+
+    def net(self, state=None):
+        """Set the network's faults, see `netfaults.faults`; returns those that hold."""
+        if state is not None and not self.is_running:
+            files.write_json(self.folder / "net.json", state)
+        elif state is not None:
+            self._ask("net", state=state)
+        return self._saved_net()
+
+    def _saved_net(self):
+        return files.read_json(self.folder / "net.json", None) or netfaults.faults()
 
     def set_faults(self, faults):
         """Give the flash what `NorFlash.fault_state()` returns (worn sectors ...), power off."""

@@ -7,6 +7,7 @@
     counters     flash counters and the command under way, see `rom/chip.py`
     faults.json  unstable cells, pages torn, worn sectors
     state.json   power, process ids, pty
+    net.json     faults of the network, see `netfaults.py`; not there: none
     wifi         one byte, `1` or `0`
     lock         held while a supervisor runs
     control      socket of the supervisor

@@ -15,6 +15,7 @@ from collections import deque
 
 from .console import Console
 from .files import NO_FAULTS, clear_under_way, read_counters, read_json, write_json
+from .netfaults import FaultNet
 from .processor import Processor
 from .rom.nor import NorFlash
 
@@ -48,6 +49,12 @@ class Supervisor:
         self._control = self._listen()
         self._counters_fd = os.open(self._counters_path, os.O_RDWR | os.O_CREAT, 0o644)
         self._air_fd = os.open(folder + "/wifi", os.O_RDONLY)
+        self._net = FaultNet(
+            carries=lambda: os.pread(self._air_fd, 1, 0) == b"1",
+            on_change=self._save_net,
+            state=read_json(folder + "/net.json", None),
+        )
+        self._router = self._net.answer_routes()
         self._power = False
         self._why_off = "not started"
         self._fell = None
@@ -90,6 +97,7 @@ class Supervisor:
             "pty": self.console.path,
             "boots": self._boots,
             "cut": None if self._power else self._fell,
+            "net": self._net.state,
         }
 
     def save_state(self):
@@ -129,6 +137,7 @@ class Supervisor:
 
     def _kill(self):
         """End the processor; of its last words those count that outlive it."""
+        self._net.silence()
         self._processor.kill()
         self._read_messages(dead=True)
         self.console.listening = False
@@ -151,6 +160,7 @@ class Supervisor:
         self._held = True
 
     def _boot(self, cause, run_main=True, enter_raw=False):
+        self._net.wake()
         self._held = False
         self._boot_later = None
         self._boots += 1
@@ -176,6 +186,7 @@ class Supervisor:
             "cut_seed": cut_seed,
             "seed": self._boots,
             "faults": self._faults,
+            "router": self._router,
             "counters": [counters[name] for name in list(counters)[:7]],
         }
         stdio = self.console.child_slave
@@ -260,6 +271,9 @@ class Supervisor:
         self._faults = faults
         write_json(self.folder + "/faults.json", faults)
 
+    def _save_net(self, state):
+        write_json(self.folder + "/net.json", state)
+
     def _processor_ended(self, how):
         """A soft reset (Ctrl-D ends the process) or a crash."""
         self.console.read_child()
@@ -318,6 +332,9 @@ class Supervisor:
             if self._power and not self._held:
                 return {"error": "already"}
             self._set_faults(request["faults"])
+        elif verb == "net":
+            self._net.set(request["state"])
+            self._save_net(request["state"])
         elif verb != "state":
             return {"error": "unknown request"}
         return self.state()
@@ -332,7 +349,7 @@ class Supervisor:
             self.reset(WDT_RESET)
         moments = (self._boot_later and self._boot_later[0], self._watchdog_at)
         waits = [max(0.0, at - now) for at in moments if at is not None]
-        waits += [s for s in (self.console.wait_s(),) if s is not None]
+        waits += [s for s in (self.console.wait_s(), self._net.wait_s()) if s is not None]
         return min(waits, default=None)
 
     def run(self):
@@ -344,8 +361,11 @@ class Supervisor:
         while self._running:
             wait_s = self._timers()
             fds = [child_wakes, self._messages, self._control.fileno(), *self.console.readers()]
-            readable, writable, _ = select.select(fds, self.console.writers(), [], wait_s)
+            fds += self._net.readers()
+            writers = self.console.writers() + self._net.writers()
+            readable, writable, _ = select.select(fds, writers, [], wait_s)
             self.console.handle(readable, writable, self._power)
+            self._net.handle(readable, writable)
             if self._messages in readable:
                 self._read_messages()
             if child_wakes in readable:
