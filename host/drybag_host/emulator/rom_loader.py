@@ -71,6 +71,7 @@ class RomLoader:
         self._pending = b""
         self._reading = None  # [address, end, acknowledged to, packet, most under way, start]
         self._at = self._inflate = None
+        self._end_at = 0
         self._registers = self._identity(unique_id)
 
     def _identity(self, unique_id):
@@ -181,6 +182,7 @@ class RomLoader:
         self._at = _word(data, 12)
         self._inflate = zlib.decompressobj() if command == DEFL_BEGIN else None
         self._erase(self._at, _word(data, 0))
+        self._end_at = -(-(self._at + _word(data, 0)) // SECTOR_BYTES) * SECTOR_BYTES
         return self._answer(command)
 
     def _data(self, command, data):
@@ -189,15 +191,21 @@ class RomLoader:
         body = data[16:]
         if self._inflate:
             body = self._inflate.decompress(body)
+        elif body[max(0, self._end_at - self._at) :].strip(b"\xff") == b"":
+            body = body[: max(0, self._end_at - self._at)]  # the last block is filled up
         self.flash.program(self._at, body)
         self._at += len(body)
         return self._answer(command)
 
     def _end(self, command, data):
+        """0 restarts the chip: IO0 is latched, so it is in the ROM; 1 of the ROM: the application."""
         self._at = self._inflate = None
-        if _word(data, 0) == 0 and self._run:
+        answer = self._answer(command)
+        if _word(data, 0) == 0:
+            self.stub = False
+        elif not self.stub and self._run:
             self._run()
-        return self._answer(command)
+        return answer
 
     def _erase_all(self, command, data):
         self._erase(0, self.flash.size_bytes)
