@@ -23,7 +23,6 @@ from drybag_host.flash_errors import EsptoolFailed, EsptoolMissing, WrongChip
 MAJOR = 5
 BAUD = 460800
 _SILENCE_S = 240  # the longest without a word is the erase of a whole flash
-_KEPT_LINES = 60
 _DOWNLOAD_HINT = (
     "hold BOOT (IO0) while you press and let go of RESET, then run the command again"
 )
@@ -53,17 +52,20 @@ def version():
     """esptool's version as text. Raises EsptoolMissing if there is none, or not of MAJOR."""
     try:
         done = subprocess.run(
-            _program() + ["version"], capture_output=True, text=True, timeout=60, env=_environment()
+            [*_program(), "version"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=_environment(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EsptoolMissing("esptool does not run: %s" % error) from None
     if "No module named" in done.stderr:
         raise EsptoolMissing("esptool is not installed (for %s)" % sys.executable)
-    found = re.findall(r"(\d+)\.\d+[\w.]*", done.stdout)
-    text = re.search(r"\d+\.\d+[\w.]*", done.stdout)
+    text = re.search(r"(\d+)\.\d+[\w.]*", done.stdout)
     if done.returncode or text is None:
         raise EsptoolMissing("esptool does not run: %s" % _last_line(done.stderr or done.stdout))
-    if int(found[0]) != MAJOR:
+    if int(text[1]) != MAJOR:
         raise EsptoolMissing(
             "esptool %s is installed; Drybag works with version %d" % (text[0], MAJOR)
         )
@@ -237,8 +239,9 @@ class Esptool:
 
 def _plain(text):
     """esptool's message on one line, without its pointers to web pages."""
+    asides = ("For troubleshooting", "Hint")
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("For troubleshooting", "Hint"))]
+    lines = [line for line in lines if line and not line.startswith(asides)]
     return " ".join(lines[:4]).rstrip(".")
 
 

@@ -198,7 +198,7 @@ class RomLoader:
         return self._answer(command)
 
     def _end(self, command, data):
-        """0 restarts the chip: IO0 is latched, so it is in the ROM; 1 of the ROM: the application."""
+        """0 restarts the chip, into the ROM as IO0 is latched; 1 told the ROM: the application."""
         self._at = self._inflate = None
         answer = self._answer(command)
         if _word(data, 0) == 0:
