@@ -7,7 +7,7 @@ endian. Whoever reads foreign bytes gets BadMessage for anything that is not exa
 import struct
 
 from drybag import layout
-from drybag.errors import BadInput, DrybagError, FormatNewer
+from drybag.errors import BadInput, FormatNewer
 from drybag.port import const
 
 VERSION = const(1)
