@@ -439,6 +439,13 @@ def test_what_is_no_handset_is_named(tmp_path, monkeypatch):
     assert caught.value.hint
 
 
+def test_a_flash_image_of_the_wrong_size_is_named(board):
+    os.truncate(board.image, 1000)
+    with pytest.raises(CannotJudge, match="has 1000 bytes, the board's flash 4194304") as caught:
+        boards.run_command(parsed("--target", "emu:b", "--power", "emu"))
+    assert caught.value.exit_code == 3 and "--image" in caught.value.hint
+
+
 @pytest.mark.parametrize("words", [
     "--target emu:b", "--cuts 5", "--power emu", "--target emu:b --power emu --quick",
     "--target emu:b --power emu --cuts 5 --minutes 1", "--target emu:b --power emu --cuts 0",

@@ -16,6 +16,7 @@ from drybag_host.emulator.rom.nor import NorFlash, NorPartition
 from drybag_host.rig import campaign, ids, jobs, replay, results, shrink
 from drybag_host.rig.device import workloads
 from drybag_host.rig.errors import BadRigId, CannotJudge
+from drybag_host.rig.forecast import Forecast, guess
 from drybag_host.rig.jobs import Job
 
 STATES = {"clean", "prefix", "bits", "neighbour", "unstable", "erase-none", "erase-zeroed",
@@ -62,6 +63,44 @@ def test_a_full_campaign_has_every_workload_and_every_sequence():
     for name in names:
         parts = sorted(job.part for job in planned if job.workload == name)
         assert parts == [(n, len(parts)) for n in range(len(parts))]
+
+
+def test_a_sweep_that_would_be_the_very_same_again_is_left_out():
+    """On a fresh volume there is nothing to update, to delete or to restore: each does nothing."""
+    same = ["seq.update.put", "seq.delete.put", "seq.restore.put"]
+    running = campaign.Campaign("journal", [Job(name) for name in [*same, "seq.put.put"]], 1)
+    running.run()
+    report = running.snapshot()
+    states = [report.workloads[name].states for name in same]
+    assert states[0] > 20 and states[1:] == [0, 0] and report.exit_code() == results.HELD
+    assert report.total >= 3 * states[0] + report.workloads["seq.put.put"].states
+    assert len(running.swept) == 2
+
+
+def test_how_many_states_there_will_be_is_known_better_and_better():
+    planned = dict(enumerate([Job("puts"), Job("seq.put.full"), Job("updates", budget=100)]))
+    forecast = Forecast(planned)
+    assert forecast.total() == int(sum(map(guess, planned.values()))) > 6000
+    forecast.traced(0, 900)  # twice as many as was guessed
+    assert forecast.total() == pytest.approx(2 * sum(map(guess, planned.values())), abs=1)
+    for n in range(900):
+        forecast.state("%dn1" % n) if n % 3 else forecast.equal()
+    forecast.state("899n1:2c1")
+    for number in planned:
+        forecast.over(number)
+    assert forecast.total() == forecast.booted == 601
+
+
+@pytest.mark.parametrize("words, what", [
+    (["--workload", "nosuch"], "no workload 'nosuch'"),
+    (["--workload", "seq.put.nosuch"], "no operation 'nosuch'"),
+    (["--workload", "puts!0-999"], "operation 0-999: there are"),
+    (["--variant", "nosuch"], "no variant 'nosuch'"),
+])  # fmt: skip
+def test_a_name_that_does_not_exist_is_told_before_anything_runs(capsys, words, what):
+    assert drybag("run", *words) == 2
+    said = capsys.readouterr().err
+    assert what in said and "there are" in said
 
 
 @pytest.mark.parametrize("depth", [3, jobs.UNTIL_STABLE])

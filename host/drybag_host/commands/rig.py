@@ -163,7 +163,13 @@ def _run(args):
 
         subject = app_subject(args.app)
     elif args.variant:
-        subject = "variant:" + args.variant
+        from drybag_host.rig import gate
+
+        subject = "variant:" + gate.names([args.variant])[0]
+    if args.workload:
+        from drybag_host.rig.subject_files import check_workloads
+
+        check_workloads(subject, args.workload)
     spec = {
         "subject": subject,
         "mode": "soak" if args.soak else args.mode or "quick",

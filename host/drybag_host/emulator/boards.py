@@ -267,6 +267,16 @@ class EmulatedBoard:
         self.folder.rename(doomed)
         shutil.rmtree(doomed)
 
+    def check_image(self):
+        """Raises ImageProblem where the flash image is missing or not as large as the flash."""
+        path, wanted = self.image, self.chip["flash_bytes"]
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
+        if size != wanted:
+            raise _wrong_size(path, size, "the board's flash", wanted)
+
     # -- the supervisor -----------------------------------------------------------------------
     def _not_running(self):
         return "'%s' is not started" % self.name
@@ -287,18 +297,12 @@ class EmulatedBoard:
             )
 
     def _open_image(self):
+        self.check_image()
         path = self.image
         try:
             image = open(path, "r+b", buffering=0)
         except OSError as error:
             raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
-        size = image.seek(0, os.SEEK_END)
-        if size != self.chip["flash_bytes"]:
-            image.close()
-            raise ImageProblem(
-                "flash image %s has %d bytes, the board's flash %d"
-                % (path, size, self.chip["flash_bytes"])
-            )
         if not _lock(image):
             image.close()
             if self.is_running:
@@ -369,6 +373,14 @@ def _import_dirs():
     return list(dict.fromkeys(found))
 
 
+def _wrong_size(path, size, what, wanted):
+    return ImageProblem(
+        "flash image %s has %d bytes, %s %d" % (path, size, what, wanted),
+        "take a copy of the whole flash of such a board (drybag image build, drybag dump --whole, "
+        "drybag rig image --board), or create a board without --image",
+    )
+
+
 def _fill(folder, model, home, files_in_vfs, image):
     """The files of a new board."""
     if image is None:
@@ -380,10 +392,8 @@ def _fill(folder, model, home, files_in_vfs, image):
     elif not Path(image).is_file():
         raise ImageProblem("flash image %s is missing" % image)
     elif Path(image).stat().st_size != model.flash_bytes:
-        raise ImageProblem(
-            "flash image %s has %d bytes, the flash of %s %d"
-            % (image, Path(image).stat().st_size, model.name, model.flash_bytes)
-        )
+        size = Path(image).stat().st_size
+        raise _wrong_size(image, size, "the flash of " + model.name, model.flash_bytes)
     else:
         image = str(Path(image).resolve())
     shutil.copyfile(model.file, folder / "board.toml")

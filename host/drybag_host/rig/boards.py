@@ -93,6 +93,7 @@ class _Bench:
             from drybag_host.image import partitions
 
             self._board = EmulatedBoard(target[4:])
+            self._board.check_image()
             self._pim = partitions.find(partitions.from_image(self._board.image), "pim")
             self._counters = self._board.counters
             self._stop_at_end = None if self._board.is_running else self._board

@@ -27,13 +27,17 @@ class Campaign:
     """Runs `jobs` (an iterator of Job) for one subject.
 
     `report` has the jobs that are done, `snapshot()` also what the others have so far.
-    `finished`: numbers of the jobs to leave out. `on_event(kind, value)`: "traced", "state",
-    "equal", "failure", "not judged", "job" as they come. `stop` may be set from there: the
+    `finished`: numbers of the jobs to leave out; `swept`: keys of the sweeps that were done, which
+    are not done again under another name. `on_event(kind, value)`: "traced" (number of
+    the job, states it will give), "state" (path), "equal", "failure", "not judged", "job" (number)
+    as they come. `stop` may be set from there: the
     campaign then ends early, with what it has.
     """
 
-    def __init__(self, subject, jobs, workers=2, on_event=None, heap_bytes=HEAP_BYTES,
-                 silence_s=SILENCE_S, most_failures=0, report=None, finished=()):  # fmt: skip
+    def __init__(
+        self, subject, jobs, workers=2, on_event=None, heap_bytes=HEAP_BYTES, silence_s=SILENCE_S,
+        most_failures=0, report=None, finished=(), swept=(),
+    ):  # fmt: skip
         self.report = report or Report()
         self.subject = subject
         self.stop = False
@@ -41,6 +45,7 @@ class Campaign:
         self.finished = set(finished)
         self._failed = len(self.report.failures)
         self._seen = set()
+        self.swept = set(swept)
         self._jobs = ((n, job) for n, job in enumerate(jobs) if n not in self.finished)
         self._lanes = [
             _Lane(Worker(subject, heap_bytes, silence_s)) for _ in range(max(1, workers))
@@ -97,7 +102,7 @@ class Campaign:
     def _next(self, lane):
         """Give a lane its next job, or none."""
         number, lane.job = next(self._jobs, (0, None))
-        lane.number, lane.path, lane.sector, lane.deaths = number, None, None, 0
+        lane.number, lane.path, lane.sector, lane.deaths, lane.key = number, None, None, 0, None
         lane.collect = Collector(self.subject, self._seen)
         if lane.job:
             self._send(lane)
@@ -111,7 +116,7 @@ class Campaign:
 
     def _send(self, lane, after=None):
         try:
-            lane.worker.send(lane.job.command(after))
+            lane.worker.send({**lane.job.command(after), "known": sorted(self.swept)})
         except WorkerDied as error:
             self._lost(lane, error)
 
@@ -143,7 +148,8 @@ class Campaign:
             value = json.loads(value)
             if not lane.deaths:
                 collect.traced(job, value)
-                self._say("traced", value)
+                lane.key = value["key"]
+                self._say("traced", (lane.number, value["states"]))
         elif mark == "!":
             self._failed += 1
             self._say("failure", collect.failure(job, json.loads(value), lane.sector))
@@ -152,6 +158,8 @@ class Campaign:
         elif mark == "=":
             lane.worker.busy = False
             collect.done(job, json.loads(value))
+            if not (collect.report.failures or collect.report.not_judged):
+                self.swept.add(lane.key)
             self._done(lane)
 
     def _not_judged(self, lane, value):
@@ -172,6 +180,7 @@ class _Lane:
         self.worker = worker
         self.job = None
         self.collect = None
+        self.key = None
         self.number = 0
         self.path = None
         self.sector = None
@@ -204,7 +213,7 @@ def _micropython():
 def plan_jobs(subject="journal", mode="quick", seed=1, depth=None, workloads=None):
     """The jobs of a campaign, an iterator. `workloads`: names, or None for all."""
     if subject.startswith("app:"):
-        return planning.app(workloads or ["steps", "steady"], mode, seed, depth)
+        return planning.app(workloads or planning.APP_WORKLOADS, mode, seed, depth)
     return planning.MODES[mode](seed, depth, workloads)
 
 

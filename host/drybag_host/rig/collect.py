@@ -23,7 +23,8 @@ class Collector:
         return self.report.sectors.setdefault(int(number), SectorResult())
 
     def traced(self, job, value):
-        """'#': what the workload does to the flash."""
+        """'#': what the workload does to the flash, and how many states are known already."""
+        self.report.total += value["equal"]
         if job.part[0] == 0:
             self.workload(job).cuts += value["commands"]
         for place, (programs, size, erases) in value["flash"]["places"].items():

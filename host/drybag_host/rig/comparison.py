@@ -19,7 +19,6 @@ SUBJECTS = (
     ("JSON, temporary and rename", "json_rename"),
     ("one file a record", "file_per_record"),
 )
-WORKLOADS = ("steps", "steady")
 COLUMNS = ("", ">states tried", ">mounts lost", ">records lost", ">torn shown", ">deleted back")
 
 
@@ -56,7 +55,7 @@ def plan(states, seed, depth=1):
     mode = "quick" if states else "full"
     return [
         replace(job, budget=states, failures=0)
-        for job in planning.app(WORKLOADS, mode, seed, depth)
+        for job in planning.app(planning.APP_WORKLOADS, mode, seed, depth)
     ]
 
 

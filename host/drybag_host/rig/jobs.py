@@ -17,6 +17,7 @@ _QUICK_THIRDS = 3
 _PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
           "growth": 2}  # fmt: skip
 CUTS = "cpbnueza"  # the torn states, without damage at rest
+APP_WORKLOADS = ("steps", "steady")
 _APP_QUICK = 2000
 _APP_PARTS = 4
 

@@ -8,10 +8,12 @@ from drybag_host.errors import Usage
 from drybag_host.output import count_text, duration_text
 from drybag_host.rig import campaign as campaigns
 from drybag_host.rig import results
+from drybag_host.rig.forecast import Forecast
 
 SAVE_EVERY_S = 5.0
+_FORECAST_EVERY_S = 0.5
 INTERRUPTED = 130
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _FRESH = "run without --resume"
 
 
@@ -24,35 +26,38 @@ class Runner:
         self.folder = folder
         self.workers = workers or campaigns.processors()
         self.path = drybag_home() / "rig" / "campaign.json"
-        report, finished = self._load() if resume else (results.Report(), ())
+        report, finished, swept = self._load() if resume else (results.Report(), (), ())
+        self.resumed = len(finished)
         self.before_s = report.run.get("seconds", 0)
+        jobs = self._planned(set(finished))
         self.campaign = campaigns.Campaign(
-            spec["subject"], self._planned(), self.workers, self._event, report=report,
-            finished=finished, most_failures=spec["most_failures"],
+            spec["subject"], jobs, self.workers, self._event, report=report,
+            finished=finished, swept=swept, most_failures=spec["most_failures"],
         )  # fmt: skip
         started = report.run.get("started")
         campaigns.describe(report, what="campaign", **spec, jobs=self.workers)
         report.run["started"] = started or report.run["started"]
         self._saved = time.monotonic()
-        self._expected = self._traced = self._jobs_done = 0
+        self._forecast_at = 0.0
         self._progress = None
         self._until = self._saved + 60 * spec["minutes"] if spec["minutes"] else None
 
-    def _planned(self):
+    def _planned(self, finished):
+        """The jobs, with a forecast of those that are left where they have an end."""
         spec = self.spec
         jobs = campaigns.plan_jobs(
             spec["subject"], spec["mode"], spec["seed"], spec["depth"], spec["workloads"]
         )
         if spec["mode"] == "soak":
-            self.total = None
+            self.forecast = Forecast({})
             return jobs
         jobs = list(jobs)
-        self.total = len(jobs)
+        self.forecast = Forecast({n: job for n, job in enumerate(jobs) if n not in finished})
         return jobs
 
     # -- resume --------------------------------------------------------------------------------
     def _load(self):
-        """(report so far, numbers of the jobs that are done) of the campaign that was stopped."""
+        """(report so far, numbers of the jobs that are done, keys of their sweeps)."""
         try:
             state = json.loads(self.path.read_text())
             if state["version"] != _STATE_VERSION:
@@ -62,7 +67,8 @@ class Runner:
                     "the campaign that was stopped had other options: " + _options(state["spec"]),
                     "give the same options with --resume, or run without it",
                 )
-            return results.from_json(state["report"]), state["finished"]
+            report = results.from_json(state["report"])
+            return report, state["finished"], state["swept"]
         except FileNotFoundError:
             raise Usage("no campaign was stopped: nothing to resume", _FRESH) from None
         except (ValueError, KeyError, TypeError) as error:
@@ -75,7 +81,7 @@ class Runner:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {
             "version": _STATE_VERSION, "spec": self.spec, "report": report.to_json(),
-            "finished": sorted(self.campaign.finished),
+            "finished": sorted(self.campaign.finished), "swept": sorted(self.campaign.swept),
         })  # fmt: skip
         self._saved = time.monotonic()
 
@@ -84,6 +90,11 @@ class Runner:
         """Run to the end, to the failures asked for or to Ctrl-C; returns the exit code."""
         interrupted = False
         self._began = time.monotonic()
+        if self.resumed:
+            self.out.say("going on: %s judged and %s done before" % (
+                count_text(self.campaign.report.distinct, "state"),
+                count_text(self.resumed, "job"),
+            ))  # fmt: skip
         with self.out.progress("states", None, "state") as self._progress:
             try:
                 self.campaign.run()
@@ -104,33 +115,35 @@ class Runner:
         return round(self.before_s + time.monotonic() - self._began, 1)
 
     def _event(self, kind, value):
+        forecast = self.forecast
         if kind == "state":
+            forecast.state(value)
             self._progress.advance()
+        elif kind == "equal":
+            forecast.equal()
         elif kind == "traced":
-            self._traced += 1
-            self._expected += value["states"]
-            self._set_total()
+            forecast.traced(*value)
         elif kind == "failure":
             self.out.line("FAILED %s  %s" % (value.id, value.what))
         elif kind == "not judged":
             self.out.warn("not judged: %s: %s" % (value.id or value.workload, value.why))
         elif kind == "job":
-            self._jobs_done += 1
+            forecast.over(value)
             if time.monotonic() - self._saved > SAVE_EVERY_S:
                 self.save()
         if self._until and time.monotonic() > self._until:
             self.campaign.stop = True
+        if time.monotonic() - self._forecast_at > _FORECAST_EVERY_S:
+            self._forecast_at = time.monotonic()
+            self._set_total()
 
     def _set_total(self):
         """The best guess of how many states there will be."""
-        progress = self._progress
+        progress, total = self._progress, self.forecast.total()
         if self._until:
             spent = max(1.0, time.monotonic() - self._began)
-            guess = progress.done / spent * (self._until - self._began)
-        else:
-            guess = self._expected / self._traced * (self.total - len(self.campaign.finished)
-                                                     + self._jobs_done)  # fmt: skip
-        progress.set_total(max(int(guess), progress.done + 1))
+            total = int(progress.done / spent * (self._until - self._began))
+        progress.set_total(max(total, progress.done + 1))
 
     # -- telling -------------------------------------------------------------------------------
     def _tell(self, report, interrupted):

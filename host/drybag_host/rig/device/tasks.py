@@ -1,5 +1,6 @@
 """What a worker can be asked for: sweep, replay, image, operations."""
 
+import hashlib
 from binascii import b2a_base64
 
 from drybag_host.rig.device import ops, plan, replaying
@@ -38,7 +39,10 @@ class JobSink(Sink):
 
 def sweep(subject, job, lines):
     """Sweep a workload, or a part of its cuts. Job: workload, seed, every, budget, offset, part,
-    depth, deep_every, letters, failures, after."""
+    depth, deep_every, letters, failures, after, known.
+
+    `known`: keys of sweeps that were done; one that would do the very same again is left out.
+    """
     workload = open_workload(subject, job["workload"], job["seed"])
     depth = job.get("depth", 1)
     sink = JobSink(lines, job)
@@ -54,16 +58,21 @@ def sweep(subject, job, lines):
     every, offset = job.get("every") or 1, job.get("offset", 0)
     letters = job.get("letters")
     if job.get("budget"):
-        every = max(1, expected(commands, 1, 0, first, last) // job["budget"])
+        every = max(1, expected(commands, 1, 0, letters, first, last) // job["budget"])
+    states = expected(commands, every, offset, letters, first, last)
+    which = (every, offset if every > 1 else 0, letters)
+    key = sweep_key(base, commands, (first, last, which, depth, deeper["every"]))
+    is_known = key in (job.get("known") or ())
     lines.say("#", {
         "commands": len(commands) - 1, "every": every, "sectors": workload.sectors,
-        "states": expected(commands, every, offset, first, last),
+        "states": 0 if is_known else states, "equal": states if is_known else 0, "key": key,
         "flash": flash_use(subject, base, commands, first, last),
     })  # fmt: skip
+    if is_known:
+        return {}
 
     def chosen(n, command, at_rest):
-        states = plan.sampled(n, command.op, at_rest, every, offset)
-        return [s for s in states if s[0] in letters] if letters else states
+        return _chosen(plan.sampled(n, command.op, at_rest, every, offset), letters)
 
     enough = False
     try:
@@ -73,13 +82,31 @@ def sweep(subject, job, lines):
     return {"judged": sweeper.judged, "boots": sweeper.boots, "enough": enough}
 
 
-def expected(commands, every, offset, first, last):
+def sweep_key(base, commands, how):
+    """Tells sweeps apart: the flash it begins with, every command, what the oracle knew then."""
+    h = hashlib.sha256(base.memory)
+    h.update(repr((base.faults, how)).encode())
+    for command in commands:
+        oracle = command.oracle
+        h.update(repr((command.op, command.addr, command.step, len(command.data or b""))).encode())
+        h.update(command.data or b"")
+        h.update(oracle.mark)
+        h.update(b"%d" % getattr(oracle, "stamp", 0))
+    return b2a_base64(h.digest()[:9]).decode().strip()
+
+
+def _chosen(states, letters):
+    """Those of the states whose letters are asked for; no letters: all."""
+    return [state for state in states if state[0] in letters] if letters else states
+
+
+def expected(commands, every, offset, letters, first, last):
     """How many states the cuts of these commands give at depth 1, equal ones included."""
     count, step = 0, commands[first - 1].step if first else -1
     for n in range(first, last):
         command = commands[n]
         at_rest = command.step != step or command.op == "end"
-        count += len(plan.sampled(n, command.op, at_rest, every, offset))
+        count += len(_chosen(plan.sampled(n, command.op, at_rest, every, offset), letters))
         step = command.step
     return count
 
