@@ -15,6 +15,7 @@ from drybag.errors import DrybagError
 from drybag_host import commands
 from drybag_host.errors import HostDiskFull, HostFile, Usage
 from drybag_host.output import Output
+from drybag_host.resources import version
 
 EXIT_CODES = (
     (0, "done", "everything asked for was done, and verified where the command says so"),
@@ -113,16 +114,6 @@ def exit_code_table():
     """The exit codes as text, one a line, for `drybag --help`."""
     rows = ["  %3d  %-14s %s" % row for row in EXIT_CODES]
     return "exit codes:\n" + "\n".join(rows)
-
-
-def version():
-    """The version of the installed package, or of the source tree it runs from."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("drybag")
-    except metadata.PackageNotFoundError:
-        return "0+source"
 
 
 class _Version(argparse.Action):

@@ -157,6 +157,11 @@ class Esptool:
                 "run the command again",
             )
 
+    def verify(self, address, path, after="no-reset"):
+        """Compare a file with the flash from `address` on, by the chip's MD5. NotVerified."""
+        self._run(["verify-flash", "--flash-mode", "keep", "--flash-freq", "keep",
+                   "--flash-size", "keep", hex(address), str(path)], after)  # fmt: skip
+
     def erase(self, address, size, after="no-reset"):
         """Erase `size` bytes from `address`, both multiples of 4096."""
         self._run(["erase-region", hex(address), hex(size)], after)

@@ -80,6 +80,13 @@ class HandsetLink:
         """The journal's counts, sizes and health as a dict."""
         return json.loads(self._whole(bytes((p.STATS,))))
 
+    def board(self):
+        """Flash, partition table and version, a dict; {} of a firmware that does not tell."""
+        try:
+            return json.loads(self._whole(bytes((p.BOARD,))))
+        except p.BadRequest:
+            return {}
+
     def set_time(self, seconds=None):
         """Set the handset's clock; `seconds` since 2000-01-01 UTC, None for this computer's."""
         seconds = int(time.time()) - _EPOCH_2000 if seconds is None else seconds

@@ -6,6 +6,16 @@ _HERE = Path(__file__).resolve().parent
 _CHECKOUT = _HERE.parent.parent
 
 
+def version():
+    """The version of the installed package, or of the source tree it runs from."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("drybag")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
 def _find(name, probe):
     for root in (_CHECKOUT, _HERE / "data"):
         if (root / name / probe).exists():

@@ -106,6 +106,9 @@ class SimBoard:
     def micropython(self):
         return "0.0.0"
 
+    def hardware(self):
+        return {"flash_bytes": 0, "partitions": [], "drybag": "0"}
+
     def reset_cause(self):
         return "power on"
 

@@ -121,6 +121,26 @@ class Board:
     def micropython(self):
         return ".".join([str(n) for n in sys.implementation.version[:3]])
 
+    def hardware(self):
+        """What BOARD answers: chip's flash in bytes (0: not known), partition table, version."""
+        table = []
+        for kind in (esp32.Partition.TYPE_APP, esp32.Partition.TYPE_DATA):
+            for part in esp32.Partition.find(kind):
+                kind, subtype, offset, size, label, _ = part.info()
+                table.append((label, kind, subtype, offset, size))
+        try:
+            import esp
+
+            size = esp.flash_size()
+        except (ImportError, AttributeError):
+            size = 0
+        try:
+            with open("/lib/handset/version") as file:
+                version = file.read().strip()
+        except OSError:
+            version = ""
+        return {"flash_bytes": size, "partitions": table, "drybag": version}
+
     def reset_cause(self):
         return _CAUSES.get(machine.reset_cause(), "unknown")
 

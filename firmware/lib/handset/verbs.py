@@ -36,6 +36,8 @@ class Verbs:
             return self._set_baud(request)
         if verb == p.READ_FLASH:
             return self._read_flash(request)
+        if verb == p.BOARD:
+            return self._board()
         make = _VERBS.get(verb)
         if make is None:
             raise p.BadRequest("unknown request %d" % verb)
@@ -66,6 +68,9 @@ class Verbs:
     def _set_baud(self, request):
         self._app.set_baud(p.parse_number(request))
         yield b""
+
+    def _board(self):
+        yield json.dumps(self._app.board.hardware()).encode()
 
     def _read_flash(self, request):
         """`count` sectors of `pim` from the first on, raw, then their SHA-256; works without a

@@ -1,12 +1,9 @@
 """`drybag doctor`: what is wrong with ports, permissions and a handset, and what to do."""
 
+from drybag_host.board.health import finding
 from drybag_host.targets import TARGET_HELP, add_link_options
 
 ORDER = 13
-LOW_HEAP_BYTES = 20 * 1024
-LOW_FLASH_BYTES = 32 * 1024
-CLOCK_OFF_S = 120
-_EPOCH_2000 = 946684800
 
 
 def add_parser(sub):
@@ -14,9 +11,11 @@ def add_parser(sub):
         "doctor",
         help="what is wrong with ports, permissions or a handset, and what to do",
         description="Look at the serial ports, who holds them and whether you may open them; with "
-        "a target also at the handset: firmware, journal, flash, clock, memory. Nothing is "
-        "changed on the handset. Exit code 0: fine; 9: something to do, listed; a handset that "
-        "cannot be reached ends with the code of its error.",
+        "a target also at the handset: chip, flash, partition table, firmware, journal, clock, "
+        "memory, last sync, last verified backup. Of a handset that does not answer the chip's "
+        "own loader is asked (that restarts it). Nothing is changed on the handset. Exit code 0: "
+        "fine; 9: something to do, listed; a handset that cannot be reached ends with the code "
+        "of its error.",
         epilog="example:\n  drybag doctor\n  drybag doctor auto\n",
     )
     parser.add_argument("target", metavar="TARGET", nargs="?", help=TARGET_HELP)
@@ -24,16 +23,16 @@ def add_parser(sub):
 
 
 def run(args):
-    from drybag_host.errors import Partial
+    from drybag_host.errors import LinkError, Partial
 
     findings = ports()
-    if args.target is not None:
-        findings += _handset(args)
-    args.out.document({"findings": findings})
-    args.out.table(
-        "Findings", ("", "what", "is", "do"),
-        [("ok" if f["ok"] else "!!", f["what"], f["is"], f["do"]) for f in findings],
-    )  # fmt: skip
+    try:
+        if args.target is not None:
+            findings += _handset(args)
+    except LinkError as error:
+        _show(args, findings + getattr(error, "findings", []))
+        raise
+    _show(args, findings)
     wrong = [f for f in findings if not f["ok"]]
     if wrong:
         raise Partial(
@@ -44,9 +43,12 @@ def run(args):
     return 0
 
 
-def finding(what, text, ok=True, do=""):
-    """One finding; `do`: what to do next."""
-    return {"what": what, "is": str(text), "ok": bool(ok), "do": do}
+def _show(args, findings):
+    args.out.document({"findings": findings})
+    args.out.table(
+        "Findings", ("", "what", "is", "do"),
+        [("ok" if f["ok"] else "!!", f["what"], f["is"], f["do"]) for f in findings],
+    )  # fmt: skip
 
 
 def ports():
@@ -95,62 +97,91 @@ def holders_of(path):
 
 
 def _handset(args):
-    from drybag_host.targets import open_session
+    """Findings on the target. Raises what keeps it from being reached, those so far attached."""
+    from drybag_host.errors import LinkError
+    from drybag_host.targets import open_session, resolve
 
-    with open_session(args, args.target, fault_ok=True) as session:
-        info = session.info
-        found = [finding("handset", "%s at %s" % (info.name, session.target))]
-        found += about(info.raw)
-        if info.raw.get("error"):
-            found.append(
-                finding("journal", "not open: %s" % info.raw["error"]["message"], False,
-                        "save an image first: drybag dump TARGET FILE; nothing was formatted")
-            )  # fmt: skip
-            return found
-        return found + journal(dict(session.attempt(lambda link: link.stats())), info)
-
-
-def about(raw, now=None):
-    """Findings on what a handset says of itself: `raw` is its hello. `now`: Unix time."""
-    import time
-
-    versions = raw.get("versions", {})
-    found = [finding("firmware", ", ".join("%s %s" % item for item in sorted(versions.items())))]
-    found.append(finding("machine", raw.get("machine", "")))
-    if raw.get("reset_cause") == "watchdog":
-        found.append(finding("last reset", "by the watchdog", False, "look at the console's log"))
-    else:
-        found.append(finding("last reset", raw.get("reset_cause", "not told")))
-    off_s = raw.get("time", 0) + _EPOCH_2000 - (time.time() if now is None else now)
-    if not raw.get("time"):
-        found.append(finding("clock", "not set", False, "at its console: time 2025-01-31 09:30"))
-    else:
-        found.append(finding("clock", "%d s off this computer's" % off_s, abs(off_s) < CLOCK_OFF_S,
-                             "at its console: time 2025-01-31 09:30"
-                             if abs(off_s) >= CLOCK_OFF_S else ""))  # fmt: skip
-    heap = raw.get("heap", 0)
-    low = heap < LOW_HEAP_BYTES
-    found.append(finding("memory", "%d KiB free" % (heap // 1024), not low,
-                         "restart it: type restart at its console" if low else ""))  # fmt: skip
-    return found
+    target = resolve(args.target)
+    try:
+        with open_session(args, target, fault_ok=True) as session:
+            return _running(session)
+    except LinkError as error:
+        error.findings = [finding("handset", str(error), False, getattr(error, "hint", ""))]
+        error.findings += _loader(target)
+        raise
 
 
-def journal(stats, info):
-    """Findings on the journal: its `stats` and the handset's Info."""
-    from drybag_host.commands.status import ILL
+def _running(session):
+    """Findings on a handset whose firmware answers."""
+    from drybag_host.backup import verified
+    from drybag_host.board import health
+    from drybag_host.emulator.files import drybag_home
+    from drybag_host.image import board_model
+    from drybag_host.resources import version
 
-    found = [finding("journal", "open, %d records" % sum(info.counts.values()))]
-    low = info.free_bytes < LOW_FLASH_BYTES
-    found.append(finding("flash", "%d KiB free" % (info.free_bytes // 1024), not low,
-                         "delete what is not needed, after a pull" if low else ""))  # fmt: skip
-    found += [
-        finding(key.replace("_", " "), stats[key], False,
-                "drybag pull TARGET DIR now, then drybag scrub TARGET")
-        for key in ILL if stats.get(key)
-    ]  # fmt: skip
-    if not stats.get("writable", True):
-        found.append(finding("journal", "read only", False, "drybag pull TARGET DIR now"))
-    system = stats.get("filesystem", "ok")
-    found.append(finding("file system", system, system == "ok",
-                         "" if system == "ok" else "drybag pull TARGET DIR now"))  # fmt: skip
+    info = session.info
+    found = [finding("handset", "%s at %s" % (info.name, session.target))]
+    models = [board_model.load_file(path) for path in board_model.board_files()]
+    told = session.attempt(lambda link: link.board())
+    found += health.hardware(told, info.raw.get("machine", ""), version(), models)
+    found += health.about(info.raw)
+    if info.raw.get("error"):
+        text = "not open: %s" % info.raw["error"]["message"]
+        do = "save an image first: drybag dump TARGET FILE; nothing was formatted"
+        return [*found, finding("journal", text, False, do)]
+    stats = dict(session.attempt(lambda link: link.stats()))
+    found += health.journal(stats, info)
+    found.append(health.sync(info.raw.get("sync") or stats.get("sync")))
+    known = verified.last(drybag_home(), info.id)
+    return found + health.backup(known, _manifest(known, info), info)
+
+
+def _manifest(known, info):
+    """The manifest of the backup that is known, if it is still there and of this handset."""
+    from drybag.errors import DrybagError
+    from drybag_host.backup.store import Backup
+
+    if known is None:
+        return None
+    try:
+        manifest = Backup(known["dir"]).manifest
+    except (DrybagError, OSError):
+        return None
+    return manifest if manifest.handset_id == info.id else None
+
+
+def _loader(target):
+    """Findings on a chip whose firmware does not answer, from its ROM's loader."""
+    from drybag.errors import DrybagError
+    from drybag_host.board import loader
+    from drybag_host.image import partitions
+
+    if not loader.is_possible(target):
+        return []
+    try:
+        with loader.open_loader(target) as tool:
+            chip = tool.identify()
+            raw = tool.read(partitions.TABLE_ADDR, partitions.SECTOR_BYTES)
+    except DrybagError as error:
+        return [finding("loader", "the chip's ROM does not answer either: %s" % error, False,
+                        getattr(error, "hint", ""))]  # fmt: skip
+    text = "%s, flash of %d MiB, MAC %s" % (chip.model, chip.flash_bytes >> 20, chip.mac)
+    found = [finding("chip", text)]
+    return [*found, *_table(raw, chip)]
+
+
+def _table(raw, chip):
+    from drybag_host.board import health
+    from drybag_host.board_errors import BoardFileError
+    from drybag_host.image import partitions
+
+    try:
+        rows = partitions.from_bytes(raw[: partitions.TABLE_BYTES])
+    except BoardFileError as error:
+        return [finding("partition table", error, False,
+                        "drybag dump TARGET FILE --whole keeps what is there")]  # fmt: skip
+    found = [health.table([tuple(row) for row in rows], chip.flash_bytes, [])]
+    if any(row.label == "pim" for row in rows):
+        found.append(finding("records", "the chip's flash can be read", False,
+                             "drybag dump TARGET FILE saves them; then drybag flash"))  # fmt: skip
     return found

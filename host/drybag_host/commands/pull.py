@@ -40,6 +40,8 @@ def run(args):
     with open_session(args) as session:
         report = Pull(args.dir, session, args.out, args.adopt, args.repair, tool).run()
     seconds = time.monotonic() - started
+    if report.verified:
+        _remember(args, report.manifest)
     args.out.document({"dir": args.dir, "seconds": round(seconds, 3), **report.fields()})
     _print(args, report, seconds)
     if report.missing or not report.verified:
@@ -51,6 +53,18 @@ def run(args):
             % (args.dir, len(report.missing))
         )
     return 0
+
+
+def _remember(args, manifest):
+    """For `drybag doctor`; a pull does not fail for it."""
+    from drybag_host.backup import verified
+    from drybag_host.emulator.files import drybag_home
+    from drybag_host.errors import HostError
+
+    try:
+        verified.note(drybag_home(), args.dir, manifest)
+    except HostError as error:
+        args.out.warn("doctor will not know of this backup: %s" % error)
 
 
 def _print(args, report, seconds):

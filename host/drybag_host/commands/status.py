@@ -1,9 +1,9 @@
 """`drybag status`: what a handset or a backup is and holds."""
 
+from drybag_host.board.health import ILL
 from drybag_host.sources import add_source
 
 ORDER = 12
-ILL = ("bad_sectors", "lost_records", "refused_erases")
 
 
 def add_parser(sub):

