@@ -129,6 +129,7 @@ def test_firmware_files_lie_where_the_handset_holds_them(tmp_path):
         "/boot.py",
         "/lib/drybag/a.mpy",
         "/lib/handset/sub/b.mpy",
+        "/lib/handset/version",
         "/main.py",
     ]
     assert files["/main.py"] == b"pass\n"
