@@ -53,7 +53,7 @@ def same(found, expected):
     }
 
 
-@pytest.mark.parametrize("name", ["life", "cut"])
+@pytest.mark.parametrize("name", ["life", "cut", "paired"])
 def test_an_undamaged_image_gives_what_the_format_says(name):
     image = vector(name)
     records, blobs = spec_reader.read(image)

@@ -32,7 +32,7 @@ SECTORS = 16
 SECTOR = 4096
 UNIT = 64
 BLANK = b"\xff" * UNIT
-IMAGES = ("life", "cut")
+IMAGES = ("life", "cut", "paired")
 
 
 # --- images as text: offset, 64 bytes, how often they follow one another; the rest is 0xFF -----
@@ -161,6 +161,34 @@ def cut(image):
     return h
 
 
+def paired(image):
+    """A hub is paired: bases, deletions that it has not, settings, a checkpoint of them all."""
+    h = Handset(image)
+    j = h.mount()
+    j.set_agreed(0)
+    for n in range(4):
+        j.put(layout.CONTACT, b"k%d" % n, b"VERSION:4.0\nFN:k%d\n" % n, (), n)
+    j.put(layout.NOTE, b"long", b"DESCRIPTION:" + b"sixteen letters " * 125 + b"\n")
+    j.put(layout.SETTING, b"sync", b"agreed 5")
+    j.set_agreed(5)
+    j.put(layout.CONTACT, b"k0", b"VERSION:4.0\nFN:edited\n")
+    j.put(layout.CONTACT, b"k0", b"VERSION:4.0\nFN:twice\n", (), 8)
+    j.put(layout.NOTE, b"long", b"SUMMARY:short now\n")
+    j.delete(layout.CONTACT, b"k1")
+    j.put(layout.TODO, b"new", b"SUMMARY:never sent\n")
+    j.delete(layout.TODO, b"new")
+    j.batch([
+        ("put", layout.CONTACT, b"k2", b"VERSION:4.0\nFN:from the hub\n"),
+        ("delete", layout.CONTACT, b"k3"),
+        ("put", layout.SETTING, b"sync", b"agreed 5, cursor 9"),
+    ], from_hub=True)  # fmt: skip
+    j.checkpoint()
+    j.delete(layout.CONTACT, b"k0")
+    j.batch([("put", layout.CONTACT, b"k1", b"VERSION:4.0\nFN:again\n"),
+             ("delete", layout.CONTACT, b"k2")])  # fmt: skip
+    return h
+
+
 def last_call(function, *args):
     """Call it; the power goes meanwhile."""
     try:
@@ -172,7 +200,7 @@ def last_call(function, *args):
 
 def made(name):
     image = bytearray(b"\xff" * (SECTORS * SECTOR))
-    {"life": life, "cut": cut}[name](image)
+    {"life": life, "cut": cut, "paired": paired}[name](image)
     return image
 
 
@@ -186,15 +214,18 @@ def records(image):
     h.nor.restore_faults({"unstable": [], "touched": range(0, len(image), 256), "worn": []})
     j = h.mount()
     lines = []
-    for r in j.records():
+    for r in list(j.records()) + list(j.records(layout.SETTING)):
         body = r.body if len(r.body) <= 400 else hashlib.sha256(r.body).digest()
         lines.append("%d %s %d %d %d %d %s %s" % (
             r.kind, text(r.uid), r.seq, r.stamp, r.rev, r.parent,
             ",".join([text(sha) for sha in r.blobs]) or "-", text(body),
-        ))  # fmt: skip
+        ) + (" base %08x" % r.base if r.base else ""))  # fmt: skip
         for sha in r.blobs:
             data = b"".join([bytes(piece) for piece in j.read_blob(sha)])
             lines.append("blob %d %s" % (len(data), text(hashlib.sha256(data).digest())))
+    for r in j.unsent(0, 1000):
+        if r.deleted:
+            lines.append("deleted %d %s %d base %08x" % (r.kind, text(r.uid), r.seq, r.base))
     lines.sort()
     count, digest = j.digest()
     return lines + ["digest %d %s" % (count, text(digest))]

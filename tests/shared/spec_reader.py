@@ -8,10 +8,13 @@ from collections import namedtuple
 from zlib import crc32
 
 PUT, DELETE, PUT_BIG, COMMIT = 1, 2, 5, 6
-BATCH, PARENT, BLOBS_HIGH = 8, 32, 128
+BATCH, BASE, PARENT, BLOBS_HIGH, KEEP = 8, 16, 32, 128, 128
+SETTING = 7
 
-Record = namedtuple("Record", "kind uid body blobs parent seq stamp rev")
-Entry = namedtuple("Entry", "op kind uid parent blobs body seq stamp rev batch units whole")
+Record = namedtuple("Record", "kind uid body blobs parent seq stamp rev base")
+Entry = namedtuple(
+    "Entry", "op kind uid parent blobs body seq stamp rev batch units whole base keep"
+)
 Header = namedtuple("Header", "first resume copy_units copy_crc source")
 
 
@@ -90,11 +93,17 @@ def entry(sector, position, epoch):
     parent = 0
     if op & PARENT:
         parent, at = u(payload, at, 4), at + 4
-    count = (what >> 5) + (8 if op & BLOBS_HIGH else 0)
+    base = 0
+    if op & BASE:
+        base, at = u(payload, at, 4), at + 4
+    count, delete = (what >> 5) + (8 if op & BLOBS_HIGH else 0), op & 7 == DELETE
+    if delete:
+        count = 0
     blobs = tuple(payload[at + 32 * i :][:32] for i in range(count))
     body = payload[at + 32 * count :]
     return Entry(op & 7, what & 7, payload[:uid_len], parent, blobs, body, u(head, 4, 4),
-                 u(head, 8, 4), u(head, 16, 2), bool(op & BATCH), units, whole)  # fmt: skip
+                 u(head, 8, 4), u(head, 16, 2), bool(op & BATCH), units, whole, base,
+                 delete and bool(op & KEEP) and what & 7 != SETTING)  # fmt: skip
 
 
 def whole_entries(sector, epoch):
@@ -194,14 +203,17 @@ def walk(sector, epoch, is_tail):
 
 
 def apply(entries):
-    """{(kind, uid): Entry} of the live versions."""
-    live, aside = {}, []
+    """{(kind, uid): Entry} of the live versions, and the same of the tombstones to keep."""
+    live, graves, aside = {}, {}, []
 
     def count(e):
-        if e.op == DELETE:
-            live.pop((e.kind, e.uid), None)
-        else:
-            live[e.kind, e.uid] = e
+        key = e.kind, e.uid
+        live.pop(key, None)
+        graves.pop(key, None)
+        if e.op != DELETE:
+            live[key] = e
+        elif e.keep:
+            graves[key] = e
 
     for e in entries:
         if e.op == COMMIT:
@@ -218,7 +230,7 @@ def apply(entries):
                     count(waiting)
                 aside = []
             count(e)
-    return live
+    return live, graves
 
 
 def blob(chunks, sha):
@@ -240,7 +252,17 @@ def blob(chunks, sha):
 
 
 def read(image):
-    """({(kind, uid): Record}, {SHA-256: bytes} of the blobs they name). Raises ValueError."""
+    """({(kind, uid): Record} of PIM records, {SHA-256: bytes} of the blobs they name).
+
+    Raises ValueError.
+    """
+    live, _, chunks = read_all(image)
+    return _records({key: e for key, e in live.items() if key[0] != SETTING}, chunks)
+
+
+def read_all(image):
+    """({(kind, uid): Entry} of live versions, settings too; of the tombstones that the hub had
+    not; chunks of blobs). Raises ValueError."""
     sectors = [bytes(image[at : at + 4096]) for at in range(0, len(image), 4096)]
     logs, chunks, epochs = {}, [], set()
     for sector in sectors:
@@ -259,15 +281,14 @@ def read(image):
     if len(epochs) > 1:
         raise ValueError("two journals")
     if not logs:
-        return {}, {}
+        return {}, {}, chunks
     epoch = epochs.pop()
     tail = find_tail(logs, epoch)
     if tail is None:
-        return {}, {}
+        return {}, {}, chunks
     number, head, sector = tail
     entries = [e for n in chosen(logs, number, head) for e in walk(logs[n], epoch, False)]
-    live = apply(entries + list(walk(sector, epoch, True)))
-    return _records(live, chunks)
+    return *apply(entries + list(walk(sector, epoch, True))), chunks
 
 
 def _records(live, chunks):
@@ -277,9 +298,15 @@ def _records(live, chunks):
         if e.op == PUT_BIG:
             body, names = blob(chunks, names[0]), names[1:]
         if e.whole:
-            records[key] = Record(e.kind, e.uid, body, names, e.parent, e.seq, e.stamp, e.rev)
+            records[key] = Record(e.kind, e.uid, body, names, e.parent, e.seq, e.stamp, e.rev,
+                                  e.base)  # fmt: skip
             blobs.update({sha: blob(chunks, sha) for sha in names})
     return records, blobs
+
+
+def content_id(parent, blobs, body):
+    """As SPEC.md "Bases"."""
+    return crc32(parent.to_bytes(4, "little") + b"".join(blobs) + body) or 1
 
 
 def digest(records):

@@ -211,7 +211,7 @@ def test_new_records_of_one_batch_may_share_a_hash(flash, j):
     [
         (("delete", NOTE, b"nobody"), errors.NotFound),
         (("put", NOTE, b"", b"x"), errors.TooLarge),
-        (("put", 7, b"x", b"x"), errors.BadInput),
+        (("put", 8, b"x", b"x"), errors.BadInput),
         (("put", NOTE, b"x", b"x" * 65537), errors.TooLarge),
         (("put", NOTE, b"x", b"x", [b"\0" * 32]), errors.MissingBlob),
         (("move", NOTE, b"x"), errors.BadInput),

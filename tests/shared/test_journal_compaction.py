@@ -178,21 +178,6 @@ def test_tombstones_hold_until_every_older_version_is_gone():
     assert j.count() == 8
 
 
-def test_tombstones_can_be_kept_for_a_reader():
-    flash = Flash(20)
-    j = flash.mount()
-    j.put(NOTE, b"early", b"")
-    j.delete(NOTE, b"early")
-    mark = j.last_seq
-    j.put(NOTE, b"late", b"")
-    j.delete(NOTE, b"late")
-    j._compactor.keep_tombstones_after = mark
-    for n in range(2000):
-        j.put(CONTACT, b"c%d" % (n % 8), text(n, 250))
-    gone = {r.uid for _, r in j.changes(0) if r.deleted}
-    assert gone == {b"late"}
-
-
 def test_records_of_a_batch_stand_alone_once_they_are_moved():
     flash = Flash(20)
     j = flash.mount()

@@ -34,7 +34,7 @@ class Checkpointer:
         log = self._log
         if self._next >= 0:
             return True
-        interval = max(_LEAST_UNITS, len(log.index) * layout.INDEX_BYTES * 3 // layout.UNIT)
+        interval = max(_LEAST_UNITS, log.index.taken() * layout.INDEX_BYTES * 3 // layout.UNIT)
         return log.units_written - self._since >= interval
 
     def step(self):

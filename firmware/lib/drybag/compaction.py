@@ -2,7 +2,8 @@
 
 The log is a ring: the oldest segment is always the next to go. Its live entries are copied to
 the open segment, keeping their seq; then its sector is free. Oldest first means that a tombstone
-which reaches the end has outlived every version it hides, so it can be dropped there and then.
+which reaches the end has outlived every version it hides, so it can be dropped there and then;
+but for one that the hub has still to learn of, which is copied as live entries are.
 """
 
 from drybag import layout, segment
@@ -41,7 +42,6 @@ class Compactor:
     def __init__(self, log):
         self._log = log
         self._position = 1
-        self.keep_tombstones_after = -1
         self.steps = 0
         self.sweep = None  # Blobs.sweep
 
@@ -128,14 +128,12 @@ class Compactor:
             return 1
         units = entry.units
         self._position = segment.after(position, units)
-        if entry.is_put():
+        if entry.is_put() or (entry.is_kept() and log.index.counts[0]):
             self._copy_if_live(number << 6 | position)
-        elif entry.op == layout.OP_DELETE and entry.seq > self.keep_tombstones_after >= 0:
-            self._copy_tombstone(number << 6 | position)
         return units
 
     def _live_slot(self, where):
-        """Index slot of the entry at `where` if it is its record's newest version, or -1."""
+        """Index slot of the entry at `where` if that is live, or a pending tombstone; else -1."""
         log = self._log
         log.read_head(where)
         slot = self._live_slot_loaded(where)
@@ -155,6 +153,9 @@ class Compactor:
         slot = self._live_slot(where)
         if slot < 0:
             return
+        if log.index.is_pending(slot) and log.agreed < 0:  # no hub is paired
+            log.index.remove(slot)
+            return
         try:
             log.read(where)
         except Damaged:
@@ -162,14 +163,6 @@ class Compactor:
             return
         self._rewrite()
         log.index.move(slot, log.append(log.entry.units))
-
-    def _copy_tombstone(self, where):
-        log = self._log
-        log.read_head(where)
-        h = key_hash(log.entry.kind, log.entry.uid(log.scratch), log.entry.salt)
-        if log.index.find(h, log.entry.kind) < 0:
-            self._rewrite()
-            log.append(log.entry.units)
 
     def refresh(self, slot):
         """Write a live entry that had to be repaired once more, whole. Raises NoSpace, Damaged."""
@@ -207,10 +200,11 @@ class Compactor:
 
     def _live_slot_loaded(self, where):
         log, entry = self._log, self._log.entry
-        if not entry.is_put():
+        if not entry.is_put() and not entry.is_kept():
             return -1
         h = key_hash(entry.kind, entry.uid(log.scratch), entry.salt)
-        slot = log.index.find(h, entry.kind)
+        find = log.index.find if entry.is_put() else log.index.find_pending
+        slot = find(h, entry.kind)
         return slot if slot >= 0 and log.index.where(slot) == where else -1
 
     def _give_up(self, slot, where):

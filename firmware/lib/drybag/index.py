@@ -4,6 +4,10 @@ A triple is (tag, seq, where). tag = 22 bits of the key's CRC32, units (6 bits),
 kind (3); the bucket is chosen by the lowest of the 22. Two live records never share hash and kind:
 the journal gives a colliding newcomer another salt (SPEC.md "Salt"), so that recovery can trust a
 tag without reading the record it names.
+
+A tombstone that the hub has still to learn of (SPEC.md "Pending tombstones") has a triple too, of
+kind 0, with the record's kind above 3 bits of units. A key has a live version or a pending
+tombstone, never both.
 """
 
 from array import array
@@ -12,8 +16,24 @@ from binascii import crc32
 from drybag.port import const
 
 _KEY = const(0xFFFFFC07)
+_PENDING_KEY = const(0xFFFFFF87)
 _FREE = const(0xFFFFFFFF)
 MAX_UNITS = const(24)
+
+
+def pending_tag(h, kind, units):
+    """Tag of the pending tombstone of a record with hash `h` and `kind`."""
+    return h | kind << 7 | units << 4
+
+
+def kind_of(tag):
+    """Kind of the record that a tag stands for, live or deleted."""
+    return tag & 7 or tag >> 7 & 7
+
+
+def units_of(tag):
+    """Units of the entry that a tag stands for."""
+    return (tag >> 4) & (63 if tag & 7 else 7)
 
 
 def key_hash(kind, uid, salt=0):
@@ -35,16 +55,29 @@ class Index:
         return len(self._buckets)
 
     def __len__(self):
+        """Live PIM records: neither settings nor pending tombstones."""
+        return sum(self.counts) - self.counts[0] - self.counts[7]
+
+    def taken(self):
+        """Slots in use, all of them."""
         return sum(self.counts)
 
     def find(self, h, kind):
-        """Slot of the record with hash `h` and `kind`, or -1."""
+        """Slot of the live record with hash `h` and `kind`, or -1."""
+        return self._find(h, h | kind, _KEY)
+
+    def find_pending(self, h, kind):
+        """Slot of the pending tombstone of that record, or -1."""
+        if not self.counts[0]:
+            return -1
+        return self._find(h, h | kind << 7, _PENDING_KEY)
+
+    def _find(self, h, want, mask):
         b = (h >> 10) & self._mask
         bucket = self._buckets[b]
         if bucket is not None:
-            want = h | kind
             for i in range(0, len(bucket), 3):
-                if bucket[i] & _KEY == want:
+                if bucket[i] & mask == want and bucket[i] != _FREE:
                     return b << 16 | i
         return -1
 
@@ -58,14 +91,16 @@ class Index:
         """The same version now stands at `where`."""
         self._buckets[slot >> 16][(slot & 0xFFFF) + 2] = where
 
-    def set(self, h, kind, units, has_blobs, seq, where):
-        """Insert or replace the record with hash `h` and `kind`."""
-        self.load(h | (units << 4) | (8 if has_blobs else 0) | kind, seq, where)
+    def find_either(self, tag):
+        """Slot of what stands for the key of `tag`, a live version or a pending tombstone."""
+        h, kind = tag & 0xFFFFFC00, kind_of(tag)
+        slot = self.find(h, kind)
+        return slot if slot >= 0 else self.find_pending(h, kind)
 
     def load(self, tag, seq, where):
         """Insert or replace by tag, as a checkpoint holds it."""
         b = (tag >> 10) & self._mask
-        slot = self.find(tag & 0xFFFFFC00, tag & 7)
+        slot = self.find_either(tag)
         if slot >= 0:
             bucket, i = self._buckets[b], slot & 0xFFFF
             self._forget(bucket[i])
@@ -74,7 +109,7 @@ class Index:
         bucket[i] = tag
         bucket[i + 1] = seq
         bucket[i + 2] = where
-        units = (tag >> 4) & 63
+        units = units_of(tag)
         self.counts[tag & 7] += 1
         self.units += units
         self.sizes[units] += 1
@@ -93,7 +128,7 @@ class Index:
         return bucket, i
 
     def _forget(self, tag):
-        units = (tag >> 4) & 63
+        units = units_of(tag)
         self.counts[tag & 7] -= 1
         self.units -= units
         self.sizes[units] -= 1
@@ -125,7 +160,20 @@ class Index:
         return self._buckets[slot >> 16][slot & 0xFFFF] & 8
 
     def kind(self, slot):
-        return self._buckets[slot >> 16][slot & 0xFFFF] & 7
+        """Kind of the record; see `is_pending` for whether it is there."""
+        return kind_of(self._buckets[slot >> 16][slot & 0xFFFF])
+
+    def is_pending(self, slot):
+        """True for a pending tombstone's slot."""
+        return not self._buckets[slot >> 16][slot & 0xFFFF] & 7
+
+    def entry_units(self, slot):
+        return units_of(self._buckets[slot >> 16][slot & 0xFFFF])
+
+    def has(self, slot, seq):
+        """True if the version with `seq` is still in this slot (slots are used again)."""
+        bucket, i = self._buckets[slot >> 16], slot & 0xFFFF
+        return bucket[i] != _FREE and bucket[i + 1] == seq
 
     def dump(self, start, out, limit):
         """Copy up to `limit` triples from slot `start` on into `out` (u32 array, preallocated).

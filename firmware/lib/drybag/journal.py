@@ -7,20 +7,22 @@ When a call that writes returns, what it wrote is on flash. Errors: drybag.error
 safe; one journal a partition.
 """
 
-from drybag import layout
+from drybag import layout, pending
 from drybag.blobs import Blobs
 from drybag.checkpoint import Checkpointer
 from drybag.compaction import Compactor
 from drybag.device import Device
-from drybag.errors import BadInput, Damaged, DrybagError, MissingBlob, NoSpace, NotFound, TooLarge
-from drybag.index import Index, key_hash
-from drybag.layout import ENTRY_BYTES, MAX_ENTRY_UNITS, UNIT, Record
+from drybag.errors import BadInput, DrybagError, MissingBlob, NoSpace, NotFound, TooLarge
+from drybag.index import Index, key_hash, pending_tag
+from drybag.layout import ENTRY_BYTES, F_BATCH, MAX_ENTRY_UNITS, SETTING, UNIT, Record
 from drybag.log import Log
 from drybag.port import const
+from drybag.reading import Readings, missing, uid_text
 from drybag.recovery import recover
 
 _BATCH_GAP = const(64)
 _INLINE = const(1536 - 22)
+_FROM_HUB = const(256)  # beside an op's flags: no base, and no tombstone to keep
 
 
 def mount(dev, clock=None):
@@ -34,7 +36,7 @@ def mount(dev, clock=None):
     return Journal(log, report, clock)
 
 
-class Journal:
+class Journal(Readings):
     """See mount(). `report` says what recovery found."""
 
     def __init__(self, log, report, clock=None):
@@ -47,16 +49,17 @@ class Journal:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def put(self, kind, uid, body, blobs=(), parent=0):
+    def put(self, kind, uid, body, blobs=(), parent=0, from_hub=False):
         """Commit a record, new or replacing the version there is; returns its seq.
 
-        Raises TooLarge, BadInput, MissingBlob, NoSpace; OSError (and the journal is closed) when
-        the flash fails.
+        `from_hub`: the hub has this version, so it carries no base. Raises TooLarge, BadInput,
+        MissingBlob, NoSpace; OSError (and the journal is closed) when the flash fails.
         """
         self._check_put(kind, uid, len(body), blobs)
-        big = self._big(uid, body, blobs, parent)
+        big = self._big(kind, uid, body, blobs, parent)
+        flags = _FROM_HUB if from_hub else 0
         try:
-            return self._guarded(self._put, kind, uid, body, blobs, parent, big, 0)
+            return self._guarded(self._put, kind, uid, body, blobs, parent, big, flags)
         except DrybagError:
             self._forget((big,))
             raise
@@ -65,22 +68,29 @@ class Journal:
         """As put, for a record that must be there: raises NotFound."""
         self._log.check()
         if not self.seq_of(kind, uid):
-            raise _missing(kind, uid)
+            raise missing(kind, uid)
         return self.put(kind, uid, body, blobs, parent)
 
-    def put_blob_body(self, kind, uid, sha, size, blobs=(), parent=0):
+    def put_blob_body(self, kind, uid, sha, size, blobs=(), parent=0, from_hub=False):
         """As put, with a body that blob_writer() has stored already (a handset's small RAM)."""
         self._check_put(kind, uid, size, blobs)
+        if kind == SETTING:
+            raise BadInput("a setting is kept in its entry alone")
         if not self._blobs.has(sha):
             raise MissingBlob("the body's blob is not stored")
-        return self._guarded(self._put, kind, uid, None, blobs, parent, (sha, size, -1), 0)
+        flags = _FROM_HUB if from_hub else 0
+        return self._guarded(self._put, kind, uid, None, blobs, parent, (sha, size, -1), flags)
 
-    def delete(self, kind, uid):
-        """Commit a tombstone; returns its seq. Raises NotFound. Works on a full flash."""
+    def delete(self, kind, uid, from_hub=False):
+        """Commit a tombstone; returns its seq. Raises NotFound. Works on a full flash.
+
+        With a hub paired the tombstone is pending until set_agreed() passes it; not with
+        `from_hub`, as the hub knows.
+        """
         self._log.check()
         if not self.seq_of(kind, uid):
-            raise _missing(kind, uid)
-        return self._guarded(self._delete, kind, uid, 0)
+            raise missing(kind, uid)
+        return self._guarded(self._delete, kind, uid, _FROM_HUB if from_hub else 0)
 
     def undelete(self, kind, uid):
         """Put the last version before the tombstone back as a new one; returns its seq.
@@ -88,14 +98,14 @@ class Journal:
         Raises NotFound once compaction has taken it, or a photo of it.
         """
         if self.seq_of(kind, uid):
-            raise BadInput("%s is not deleted" % _text(uid))
+            raise BadInput("%s is not deleted" % uid_text(uid))
         for version in self.history(kind, uid):
             if not version.deleted:
                 for sha in version.blobs:
                     if not self._blobs.find(sha):
-                        raise NotFound("a photo of %s is gone already" % _text(uid))
+                        raise NotFound("a photo of %s is gone already" % uid_text(uid))
                 return self._restore(version)
-        raise NotFound("no older version of %s is left" % _text(uid))
+        raise NotFound("no older version of %s is left" % uid_text(uid))
 
     def _restore(self, version):
         for sha in version.blobs:
@@ -103,11 +113,11 @@ class Journal:
                 self._blobs.added(self._blobs.find(sha)[0])
         return self.put(version.kind, version.uid, version.body, version.blobs, version.parent)
 
-    def batch(self, ops):
-        """All of `ops` or none; returns the last seq.
+    def batch(self, ops, from_hub=False):
+        """All of `ops` or none; returns the last seq: theirs follow one another from last_seq + 1.
 
-        ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid). Raises as put and
-        delete do, and then nothing has happened.
+        ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid). `from_hub` as in put,
+        for all of them. Raises as put and delete do, and then nothing has happened.
         """
         ops = list(ops)
         self._log.check(len(ops) + 1)
@@ -120,7 +130,8 @@ class Journal:
                 total += units
                 longest = max(longest, units)
                 bodies.append(big)
-            return self._guarded(self._batch, ops, bodies, total, longest)
+            flags = F_BATCH | (_FROM_HUB if from_hub else 0)
+            return self._guarded(self._batch, ops, bodies, total, longest, flags)
         except DrybagError:
             self._forget(bodies)
             raise
@@ -131,17 +142,21 @@ class Journal:
         """(units, big body) of one operation of a batch."""
         if op[0] == "delete":
             if not self.seq_of(op[1], op[2]):
-                raise _missing(op[1], op[2])
-            return layout.units_for(len(op[2])), None
+                raise missing(op[1], op[2])
+            return layout.units_for(len(op[2]) + self._base_bytes()), None
         if op[0] != "put":
             raise BadInput("unknown operation %r in a batch" % (op[0],))
         blobs, parent = _rest(op)
         self._check_put(op[1], op[2], len(op[3]), blobs)
-        big = self._big(op[2], op[3], blobs, parent)
+        big = self._big(op[1], op[2], op[3], blobs, parent)
         payload = len(op[2]) + 4 + 32 * len(blobs) + (36 if big else len(op[3]))
-        return layout.units_for(payload), big
+        units = layout.units_for(payload + self._base_bytes())
+        return min(units, MAX_ENTRY_UNITS), big
 
-    def _batch(self, ops, bodies, total, longest):
+    def _base_bytes(self):
+        return 4 if self._log.agreed >= 0 else 0
+
+    def _batch(self, ops, bodies, total, longest, flags):
         log = self._log
         if any(op[0] != "delete" for op in ops):  # deletes alone have the reserve
             self._compactor.admit(total, longest)
@@ -151,10 +166,10 @@ class Journal:
         try:
             for i, op in enumerate(ops):
                 if op[0] == "delete":
-                    change = self._delete(op[1], op[2], layout.F_BATCH)
+                    change = self._delete(op[1], op[2], flags)
                 else:
                     blobs, parent = _rest(op)
-                    change = self._put(*op[1:4], blobs, parent, bodies[i], layout.F_BATCH)
+                    change = self._put(*op[1:4], blobs, parent, bodies[i], flags)
                 log.batch.load(change[0], change[1], change[2])
             log.append(layout.pack_entry(
                 log.scratch, log.epoch, layout.OP_COMMIT, log.next_seq, log.stamp, 0, b"",
@@ -192,24 +207,36 @@ class Journal:
 
     def _check_put(self, kind, uid, size, blobs):
         self._log.check()
-        if kind not in layout.KIND_NAMES:
+        if kind not in layout.KIND_NAMES and kind != SETTING:
             raise BadInput("unknown kind %r" % (kind,))
         if not 1 <= len(uid) <= layout.MAX_UID:
             raise TooLarge("uid of %d bytes: 1 to %d" % (len(uid), layout.MAX_UID))
         if size > layout.MAX_BODY:
             raise TooLarge(
-                "body of %d bytes in %s: at most %d" % (size, _text(uid), layout.MAX_BODY)
+                "body of %d bytes in %s: at most %d" % (size, uid_text(uid), layout.MAX_BODY)
             )
+        if blobs and kind == SETTING:
+            raise BadInput("a setting names no blobs")
         if len(blobs) > layout.MAX_BLOBS:
             raise TooLarge("%d blobs in one record: at most %d" % (len(blobs), layout.MAX_BLOBS))
         for sha in blobs:
             if not self._blobs.has(sha):
-                raise MissingBlob("a blob of %s is not stored: store it first" % _text(uid))
+                raise MissingBlob("a blob of %s is not stored: store it first" % uid_text(uid))
 
-    def _big(self, uid, body, blobs, parent):
+    def _big(self, kind, uid, body, blobs, parent):
         """(sha, size, blob number or -1 if it was there already) of a body that was stored as a
-        blob since it fits no entry, or None."""
-        if len(uid) + (4 if parent else 0) + 32 * len(blobs) + len(body) <= _INLINE:
+        blob since it fits no entry, or None.
+
+        A setting must fit: blobs outlast what names them, and can be asked for by their hash.
+        """
+        size = len(uid) + (4 if parent else 0) + 32 * len(blobs) + len(body)
+        if kind == SETTING:
+            if size > _INLINE:
+                raise TooLarge(
+                    "setting %s: at most %d bytes with its name" % (uid_text(uid), _INLINE)
+                )
+            return None
+        if size + self._base_bytes() <= _INLINE:
             return None
         import hashlib
 
@@ -227,21 +254,23 @@ class Journal:
 
     def _put(self, kind, uid, body, blobs, parent, big, flags):
         log = self._log
-        slot, salt, rev = log.lookup(kind, uid)
-        op, payload = layout.OP_PUT | flags, body
+        slot, salt, rev, grave = log.look(kind, uid)
+        base = self._base_after(kind, max(slot, grave), flags)
+        op, payload = layout.OP_PUT, body
         if big:
-            op = layout.OP_PUT_BIG | flags
+            op = layout.OP_PUT_BIG
             blobs = (big[0],) + tuple(blobs)
             payload = big[1].to_bytes(4, "little")
-        length = len(uid) + (4 if parent else 0) + 32 * len(blobs) + len(payload)
-        if not flags:
-            units = layout.units_for(length)
-            self._compactor.admit(units)
+        if not flags & F_BATCH:
+            length = len(uid) + (4 if parent else 0) + (4 if base else 0)
+            units = layout.units_for(length + 32 * len(blobs) + len(payload))
+            if kind != SETTING or slot < 0 or log.index.entry_units(slot) < units:
+                self._compactor.admit(units)  # else as much goes: it has the reserve, as deletes
             self._compactor.make_room(units)
         stamp, unknown = self._now()
         units = layout.pack_entry(
-            log.scratch, log.epoch, op | unknown, log.next_seq, stamp, kind, uid, payload, blobs,
-            parent, min(rev + 1, 0xFFFF), salt,
+            log.scratch, log.epoch, op | flags & F_BATCH | unknown, log.next_seq, stamp, kind, uid,
+            payload, blobs, parent, min(rev + 1, 0xFFFF), salt, base,
         )  # fmt: skip
         where = log.append(units)
         log.next_seq += 1
@@ -251,19 +280,33 @@ class Journal:
         tag = key_hash(kind, uid, salt) | units << 4 | (8 if blobs else 0) | kind
         return tag, log.next_seq - 1, where
 
+    def _base_after(self, kind, slot, flags):
+        """Base of an entry that replaces what is in an index slot (-1: a new record)."""
+        if self._log.agreed < 0 or slot < 0 or flags & _FROM_HUB or kind == SETTING:
+            return 0
+        return self._base(slot)
+
     def _delete(self, kind, uid, flags):
         log = self._log
-        _, salt, rev = log.lookup(kind, uid)
-        if not flags:
+        slot, salt, rev = log.lookup(kind, uid)
+        keep = log.agreed >= 0 and kind != SETTING and not flags & _FROM_HUB
+        base = self._base_after(kind, slot, flags)
+        if base and layout.units_for(len(uid) + 4) > log.index.entry_units(slot):
+            base = 0  # what is kept must not be longer than what goes: deletes need no room
+        if not flags & F_BATCH:
             self._compactor.make_room(1)
         stamp, unknown = self._now()
+        op = layout.OP_DELETE | flags & F_BATCH | unknown | (layout.F_KEEP if keep else 0)
         units = layout.pack_entry(
-            log.scratch, log.epoch, layout.OP_DELETE | flags | unknown, log.next_seq, stamp, kind,
-            uid, b"", (), 0, min(rev + 1, 0xFFFF), salt,
+            log.scratch, log.epoch, op, log.next_seq, stamp, kind, uid, b"", (), 0,
+            min(rev + 1, 0xFFFF), salt, base,
         )  # fmt: skip
-        log.append(units)
+        where = log.append(units)
         log.next_seq += 1
-        return key_hash(kind, uid, salt) | kind, log.next_seq - 1, 0
+        h = key_hash(kind, uid, salt)
+        if keep:
+            return pending_tag(h, kind, units), log.next_seq - 1, where
+        return h | kind, log.next_seq - 1, 0
 
     def _apply(self, change):
         from drybag.recovery import apply_one
@@ -278,146 +321,20 @@ class Journal:
             log.stamp = now
         return log.stamp, 0 if now else layout.F_NO_TIME
 
-    # --- reading ---------------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------
 
-    def seq_of(self, kind, uid):
-        """Seq of the live version of a record, 0 if there is none."""
-        slot, _, _ = self._log.lookup(kind, uid)
-        return self._log.index.seq(slot) if slot >= 0 else 0
+    def set_agreed(self, seq):
+        """The hub has everything through `seq`; -1: no hub is paired.
 
-    def find_uid(self, kind, uid):
-        return self.seq_of(kind, uid) != 0
-
-    def get(self, kind, uid):
-        """The live version. Raises NotFound, Damaged."""
-        slot, _, _ = self._log.lookup(kind, uid)
-        if slot < 0:
-            raise _missing(kind, uid)
-        self._log.read(self._log.index.where(slot))
-        return self._record(True)
-
-    def _live_body(self, sha):
-        try:
-            yield from self._blobs.read(sha)
-        except NotFound as error:
-            raise Damaged("the body is gone: %s" % error)
-
-    def _record(self, live=False):
-        """A Record of the entry in scratch."""
-        entry, buf = self._log.entry, self._log.scratch
-        start, end = entry.body_span()
-        blobs = [entry.blob(buf, i) for i in range(entry.nblobs)]
-        body = bytes(memoryview(buf)[start:end])
-        record = Record(
-            entry.kind, entry.uid(buf), body, blobs, entry.parent(buf), entry.seq, entry.stamp,
-            entry.rev, entry.op == layout.OP_DELETE,
-        )  # fmt: skip
-        if entry.op == layout.OP_PUT_BIG:
-            read = self._live_body if live else self._blobs.read
-            record.body_in_blob(read, int.from_bytes(body, "little"))
-        return record
-
-    def _is_live(self, where):
-        entry = self._log.entry
-        h = key_hash(entry.kind, entry.uid(self._log.scratch), entry.salt)
-        slot = self._log.index.find(h, entry.kind)
-        return slot >= 0 and self._log.index.where(slot) == where
-
-    def records(self, kind=0):
-        """Every live record (of one kind) in the order of the log.
-
-        Damaged ones are left out (scrub names them); one that compaction moves meanwhile may come
-        twice.
-        """
-        for where in self._log.walk():
-            entry = self._log.entry
-            if entry.is_put() and (not kind or entry.kind == kind) and self._is_live(where):
-                yield self._record(True)
-
-    def find(self, text, kind=0):
-        """Live records in which `text` occurs: names, numbers, e-mail, titles."""
-        from drybag.search import Query
-
-        query = Query(text)
-        for record in self.records(kind):
-            body = record.body_if_intact()
-            if body is not None and query.matches(record.kind, body):
-                yield record
-
-    def events_between(self, start, end):
-        """Events that touch start <= t < end (b"YYYYMMDD" or b"YYYYMMDDTHHMMSS").
-
-        One that recurs counts from its start until its UNTIL, or for ever.
-        """
-        from drybag import records
-
-        for record in self.records(layout.EVENT):
-            body = record.body_if_intact()
-            if body is not None and records.overlaps(records.span(body), start, end):
-                yield record
-
-    def history(self, kind, uid):
-        """What the log still holds of a record, tombstones included, newest first."""
-        found = self._log.versions(kind, uid, self._record)
-        return [found[seq] for seq in sorted(found, reverse=True)]
-
-    def changes(self, since_seq, cursor=0):
-        """(cursor, Record) of each change after `since_seq`: live versions, valid tombstones.
-
-        Give the last cursor to go on after a break; the same record may then come twice.
+        To be said after each mount, before the first write, and whenever the hub's ack moves: that
+        is cheap. A lower seq than before (a hub that was set back) reads the whole log for the
+        tombstones that count again.
         """
         log = self._log
-        if cursor >> 6 not in log.sectors:
-            cursor = 0
-        for where in log.walk(cursor):
-            entry = log.entry
-            if entry.seq <= since_seq or entry.op in (
-                layout.OP_INDEX, layout.OP_SEAL, layout.OP_COMMIT,
-            ):  # fmt: skip
-                continue
-            if entry.is_put():
-                wanted = self._is_live(where)
-            else:
-                h = key_hash(entry.kind, entry.uid(log.scratch), entry.salt)
-                wanted = log.index.find(h, entry.kind) < 0
-            if wanted:
-                yield where, self._record()
-
-    def digest(self):
-        """(count, 32 bytes) over all live records: SPEC.md "Digest". Raises Damaged."""
-        acc = count = 0
-        for record in self.records():
-            acc = layout.digest_step(acc, record)
-            count += 1
-        if count != len(self._log.index):
-            raise Damaged(
-                "%d of %d records cannot be read: run scrub"
-                % (len(self._log.index) - count, len(self._log.index))
-            )
-        return count, acc.to_bytes(32, "big")
-
-    # --- blobs -----------------------------------------------------------------------------
-
-    def blob_writer(self, sha, size):
-        """Takes the `size` bytes of blob `sha`: write(), finish(), abort()."""
-        self._log.check()
-        return self._blobs.writer(sha, size)
-
-    def has_blob(self, sha):
-        """True if the blob is stored, whole: every byte of it is read."""
-        return self._blobs.has(sha) and self._blobs.is_whole(sha)
-
-    def blob_size(self, sha):
-        found = self._blobs.find(sha)
-        if not found:
-            raise NotFound("no such blob")
-        return found[1]
-
-    def read_blob(self, sha):
-        """Pieces (memoryview of at most 4032 bytes, valid until the next)."""
-        return self._blobs.read(sha)
-
-    # --- state -----------------------------------------------------------------------------
+        log.agreed, before = seq, log.agreed
+        pending.drop(log.index, seq)
+        if 0 <= seq < before:
+            pending.collect(log, self._compactor.admit)
 
     @property
     def last_seq(self):
@@ -428,7 +345,7 @@ class Journal:
         return self._log.epoch
 
     def count(self, kind=0):
-        """Live records, of one kind or all."""
+        """Live records of one kind, or all PIM records."""
         return self._log.index.counts[kind] if kind else len(self._log.index)
 
     def free_bytes(self):
@@ -483,17 +400,6 @@ class Journal:
 
 def _rest(op):
     return (op[4] if len(op) > 4 else ()), (op[5] if len(op) > 5 else 0)
-
-
-def _missing(kind, uid):
-    return NotFound("no %s %s" % (layout.KIND_NAMES.get(kind, kind), _text(uid)))
-
-
-def _text(uid):
-    try:
-        return uid.decode()
-    except UnicodeError:
-        return repr(uid)
 
 
 __all__ = ["ENTRY_BYTES", "MAX_ENTRY_UNITS", "Journal", "Record", "mount"]

@@ -38,9 +38,11 @@ OP_PUT_BIG = const(5)
 OP_COMMIT = const(6)
 OP_MASK = const(7)
 F_BATCH = const(8)
+F_BASE = const(16)
 F_PARENT = const(32)
 F_NO_TIME = const(64)
 F_BLOBS_HIGH = const(128)
+F_KEEP = const(128)  # of a DELETE, which has no blobs: the hub had still to learn of it
 
 MAX_UID = const(200)
 MAX_BODY = const(65536)
@@ -55,6 +57,7 @@ INDEX_PER_CHUNK = const(120)
 BLANK = b"\xff" * 64
 
 CONTACT, EVENT, TODO, NOTE, PHOTO, CALENDAR = 1, 2, 3, 4, 5, 6
+SETTING = 7  # the handset's own: no PIM record, never shown, sent or exported
 KIND_NAMES = {1: "contact", 2: "event", 3: "todo", 4: "note", 5: "photo", 6: "calendar"}
 
 
@@ -152,7 +155,7 @@ def parse_blob_header(buf):
 
 
 def pack_entry(buf, epoch, op, seq, stamp, kind, uid, body=b"", blobs=(), parent=0, rev=0,
-               salt=0):  # fmt: skip
+               salt=0, base=0):  # fmt: skip
     """Write an entry into `buf` (preallocated) and return its length in units.
 
     The CRCs start from `epoch`, so that bytes of another journal never pass for entries. `op`
@@ -160,7 +163,9 @@ def pack_entry(buf, epoch, op, seq, stamp, kind, uid, body=b"", blobs=(), parent
     """
     if parent:
         op |= F_PARENT
-    length = len(uid) + (4 if parent else 0) + 32 * len(blobs) + len(body)
+    if base:
+        op |= F_BASE
+    length = len(uid) + _numbers_bytes(op) + 32 * len(blobs) + len(body)
     units = units_for(length)
     if units > MAX_ENTRY_UNITS:
         raise TooLarge("entry of %d bytes exceeds %d" % (length, MAX_ENTRY_UNITS * UNIT))
@@ -169,6 +174,9 @@ def pack_entry(buf, epoch, op, seq, stamp, kind, uid, body=b"", blobs=(), parent
     at += len(uid)
     if parent:
         struct.pack_into("<I", buf, at, parent)
+        at += 4
+    if base:
+        struct.pack_into("<I", buf, at, base)
         at += 4
     for sha in blobs:
         buf[at : at + 32] = sha
@@ -184,6 +192,11 @@ def pack_entry(buf, epoch, op, seq, stamp, kind, uid, body=b"", blobs=(), parent
     )
     sign_entry(buf, epoch, length)
     return units
+
+
+def _numbers_bytes(op):
+    """Bytes of the payload between uid and blob names: parent and base."""
+    return (4 if op & F_PARENT else 0) + (4 if op & F_BASE else 0)
 
 
 def sign_entry(buf, epoch, length):
@@ -220,6 +233,8 @@ class Entry:
         self.kind = what & 7
         self.salt = (what >> 3) & 3
         self.nblobs = (what >> 5) | (8 if op & F_BLOBS_HIGH else 0)
+        if self.op == OP_DELETE:
+            self.nblobs = 0
         self.units = units_for(self.length)
         return self.units <= MAX_ENTRY_UNITS and self.op != 0
 
@@ -237,13 +252,20 @@ class Entry:
             return 0
         return struct.unpack_from("<I", buf, ENTRY_BYTES + self.uid_len)[0]
 
+    def base(self, buf):
+        """Content id of the version that this one replaces, as agreed with the hub; 0 none."""
+        if not self.flags & F_BASE:
+            return 0
+        at = ENTRY_BYTES + self.uid_len + (4 if self.flags & F_PARENT else 0)
+        return struct.unpack_from("<I", buf, at)[0]
+
     def blob(self, buf, i):
-        at = ENTRY_BYTES + self.uid_len + (4 if self.flags & F_PARENT else 0) + 32 * i
+        at = ENTRY_BYTES + self.uid_len + _numbers_bytes(self.flags) + 32 * i
         return bytes(buf[at : at + 32])
 
     def body_span(self):
         """(start, end) of the body in the entry's bytes."""
-        start = ENTRY_BYTES + self.uid_len + (4 if self.flags & F_PARENT else 0)
+        start = ENTRY_BYTES + self.uid_len + _numbers_bytes(self.flags)
         return start + 32 * self.nblobs, ENTRY_BYTES + self.length
 
     def commits_from(self, buf):
@@ -253,18 +275,24 @@ class Entry:
     def is_put(self):
         return self.op == OP_PUT or self.op == OP_PUT_BIG
 
+    def is_kept(self):
+        """A tombstone of a PIM record that is pending until the hub has it."""
+        return self.op == OP_DELETE and self.flags & F_KEEP and self.kind != SETTING
+
 
 class Record:
     """One version of a PIM record.
 
     kind (1..6), uid (bytes), body (bytes; see `load`), blobs (tuple of 32-byte SHA-256), parent
-    (u32, 0 none), seq, stamp (seconds since 2000-01-01, 0 unknown), rev, deleted.
+    (u32, 0 none), seq, stamp (seconds since 2000-01-01, 0 unknown), rev, deleted, base (content id
+    of the version that it replaces, as last agreed with the hub; 0 none).
     """
 
     __slots__ = ("kind", "uid", "_body", "load", "body_size", "blobs", "parent", "seq", "stamp",
-                 "rev", "deleted")  # fmt: skip
+                 "rev", "deleted", "base")  # fmt: skip
 
-    def __init__(self, kind, uid, body, blobs=(), parent=0, seq=0, stamp=0, rev=0, deleted=False):
+    def __init__(self, kind, uid, body, blobs=(), parent=0, seq=0, stamp=0, rev=0, deleted=False,
+                 base=0):  # fmt: skip
         self.kind = kind
         self.uid = uid
         self._body = body
@@ -276,6 +304,7 @@ class Record:
         self.stamp = stamp
         self.rev = rev
         self.deleted = deleted
+        self.base = base
 
     def body_in_blob(self, read, size):
         """The body is the first blob: `read(sha)` gives its pieces, together `size` bytes."""
@@ -304,6 +333,20 @@ class Record:
             yield from self.load()
         else:
             yield self._body
+
+
+def content_id(parent, blobs, body):
+    """u32, not 0, of what a version says: CRC32 of parent, blob names (the record's own, in
+    order) and body (bytes, or an iterable of its pieces).
+    """
+    crc = crc32(struct.pack("<I", parent))
+    for sha in blobs:
+        crc = crc32(sha, crc)
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        body = (body,)
+    for piece in body:
+        crc = crc32(piece, crc)
+    return crc or 1
 
 
 def canonical_head(record):

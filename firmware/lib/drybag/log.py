@@ -19,7 +19,8 @@ class Log:
     of bytes that whoever reads a sector fills (`image_of` says with which; -1 nothing). `damaged`
     has (sector, byte) of entries that recovery could not read, `missing` numbers of segments that
     it did not find. `batch` is
-    the index of the batch that is being written, if one is.
+    the index of the batch that is being written, if one is. `agreed`: the hub has everything
+    through this seq; -1 no hub is paired, or it is not known yet.
     """
 
     def __init__(self, device):
@@ -41,10 +42,12 @@ class Log:
         self.stamp = 0
         self.max_salt = 0
         self.batch = None
+        self.agreed = -1
         self.ckpt = self.ckpt_id = self.ckpt_chunks = 0
         self.last_ckpt_id = 0  # also of one that was begun and never finished
         self.units_written = 0
         self.failed = None
+        self._rev = 0
         self.lost = []
         self.damaged = []
         self.missing = []
@@ -151,6 +154,12 @@ class Log:
 
     def lookup(self, kind, uid):
         """(slot or -1, salt to use, revision or 0) of a key; compares the uid on flash."""
+        return self.look(kind, uid)[:3]
+
+    def look(self, kind, uid):
+        """As lookup, and the slot of the key's pending tombstone or -1."""
+        if not 0 < kind < 8:
+            return -1, 0, 0, -1
         free = -1
         for salt in range(self.max_salt + 1):
             h = key_hash(kind, uid, salt)
@@ -158,22 +167,33 @@ class Log:
                 continue
             slot = self.index.find(h, kind)
             if slot < 0:
-                if free < 0:
+                slot = self.index.find_pending(h, kind)
+                if slot >= 0:
+                    if self._is_of(slot, uid):
+                        return -1, salt, 0, slot
+                elif free < 0:
                     free = salt
                 continue
-            where = self.index.where(slot)
-            if not self.read_head(where) or self.entry.uid(self.scratch) != uid:
-                try:
-                    self.read(where)  # the uid may have rotted, or it is another record
-                except Damaged:
-                    return slot, salt, 0
-            if self.entry.uid(self.scratch) == uid:
-                return slot, salt, self.entry.rev
+            if self._is_of(slot, uid) is not False:
+                return slot, salt, self._rev, -1
         if free < 0:
             free = self.max_salt + 1
             if free > MAX_SALT:
                 raise Damaged("four records share the hash of %r: choose another uid" % uid)
-        return -1, free, 0
+        return -1, free, 0, -1
+
+    def _is_of(self, slot, uid):
+        """True if the entry of that index slot is of `uid`; None if nobody can say. `_rev`: its
+        revision, 0 then."""
+        where = self.index.where(slot)
+        self._rev = 0
+        if not self.read_head(where) or self.entry.uid(self.scratch) != uid:
+            try:
+                self.read(where)  # the uid may have rotted, or it is another record
+            except Damaged:
+                return None
+        self._rev = self.entry.rev
+        return self.entry.uid(self.scratch) == uid
 
     def _others_in_batch(self, h, kind, uid):
         """True if the batch that is being written has put another record with this hash."""

@@ -12,7 +12,7 @@ from binascii import crc32
 from drybag import layout, segment
 from drybag.checkpoint import load_piece
 from drybag.errors import FormatNewer, NoSpace, NotMountable
-from drybag.index import Index, key_hash
+from drybag.index import Index, key_hash, pending_tag
 from drybag.layout import UNIT
 from drybag.log import batch_counts_from
 from drybag.pool import BAD, FREE, IS_BLOB, IS_LOG, format_if_blank
@@ -332,9 +332,12 @@ class Replay:
         if entry.salt > log.max_salt:
             log.max_salt = entry.salt
         h = key_hash(entry.kind, entry.uid(log.scratch), entry.salt)
-        tag = h | entry.units << 4 | (8 if refers_to_blobs(entry) else 0) | entry.kind
-        if not entry.is_put():
-            where = 0
+        if entry.is_kept():  # whether the hub has it is not known yet: Journal.set_agreed
+            tag = pending_tag(h, entry.kind, entry.units)
+        else:
+            tag = h | entry.units << 4 | (8 if refers_to_blobs(entry) else 0) | entry.kind
+            if not entry.is_put():
+                where = 0
         if entry.flags & layout.F_BATCH:
             for value in (tag, entry.seq, where):
                 self.pending.append(value)
@@ -354,11 +357,12 @@ class Replay:
 
 
 def apply_one(index, tag, seq, where):
-    """One committed version: `where` 0 is a tombstone."""
+    """One committed version, or a pending tombstone; `where` 0 is a tombstone that hides only
+    what is before it in the log."""
     if where:
         index.load(tag, seq, where)
     else:
-        slot = index.find(tag & 0xFFFFFC00, tag & 7)
+        slot = index.find_either(tag)
         if slot >= 0:
             index.remove(slot)
 
@@ -443,9 +447,11 @@ def _last_seq(log):
 
 
 def _purge(log):
-    """Drop index entries whose segment is gone: records that were damaged before compaction."""
+    """Drop index entries whose segment is gone: records that were damaged before compaction, and
+    tombstones that a checkpoint has and that the hub had learnt of."""
     index = log.index
     for slot in index.slots():
         if index.where(slot) >> 6 not in log.sectors:
-            log.lost.append((index.kind(slot), b"", index.where(slot) >> 6))
+            if not index.is_pending(slot):
+                log.lost.append((index.kind(slot), b"", index.where(slot) >> 6))
             index.remove(slot)

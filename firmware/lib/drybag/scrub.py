@@ -10,7 +10,8 @@ from drybag.errors import Damaged, NotFound
 def scrub(log, journal):
     """Yields findings, each a dict with "kind":
 
-    "record" (damaged live record: record_kind, uid, sector, offset, problem), "repaired" (a
+    "record" (damaged live record, or a deletion that the hub has not yet, or a setting, whose uid
+    is not told: record_kind, uid, sector, offset, problem), "repaired" (a
     harmed unit was rebuilt from parity and the record written afresh), "blob" (sha, uid of a
     record that names it, problem), "lost" (gone in an earlier compaction), "progress" (checked:
     records so far, every 16 and after each blob), "unreadable" (sector, offset: recovery found an
@@ -29,9 +30,10 @@ def scrub(log, journal):
                "problem": "no sector can be read as this segment of the log"}  # fmt: skip
     for slot in index.slots():
         where = index.where(slot)
-        checked += 1
-        if checked % 16 == 0:
-            yield {"kind": "progress", "checked": checked}
+        if not index.is_pending(slot) and index.kind(slot) != layout.SETTING:
+            checked += 1
+            if checked % 16 == 0:
+                yield {"kind": "progress", "checked": checked}
         try:
             fixed = log.read(where)
         except Damaged as error:
@@ -42,7 +44,7 @@ def scrub(log, journal):
             seen.setdefault(log.entry.blob(log.scratch, i), log.entry.uid(log.scratch))
         if fixed:
             repaired += 1
-            kind, uid = log.entry.kind, log.entry.uid(log.scratch)
+            kind, uid = log.entry.kind, _uid(log)
             sector = log.sectors.get(where >> 6, -1)
             journal.refresh(slot)
             yield {"kind": "repaired", "record_kind": kind, "uid": uid, "sector": sector,
@@ -65,9 +67,14 @@ def _damaged_record(log, where, kind, error):
     sector = log.sectors.get(where >> 6, -1)
     uid = b""
     if sector >= 0 and log.read_head(where):
-        uid = log.entry.uid(log.scratch)
+        uid = _uid(log)
     return {"kind": "record", "record_kind": kind, "uid": uid, "sector": sector,
             "offset": layout.unit_offset(where & 63), "problem": str(error)}  # fmt: skip
+
+
+def _uid(log):
+    """Uid of the entry in scratch, for people: none of a setting."""
+    return b"" if log.entry.kind == layout.SETTING else log.entry.uid(log.scratch)
 
 
 def _blob_problem(journal, sha):

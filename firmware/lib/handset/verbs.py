@@ -105,7 +105,7 @@ class Verbs:
     # -- records ------------------------------------------------------------------------------
     def _get(self, journal, request):
         _, seq, done, rest = p.parse_range(request)
-        kind, uid, _ = p.parse_key(rest)
+        kind, uid, _ = _key(rest)
         yield from _stream(_lone(journal, kind, uid), seq, done)
 
     def _changes(self, journal, request):
@@ -117,11 +117,12 @@ class Verbs:
         if not rest:
             raise p.BadRequest("a request is cut short")
         kind, text = rest[0], bytes(rest[1:])
+        _check_kind(kind)
         yield from _stream(_matching(journal, text, kind, skip), seq, done)
 
     def _history(self, journal, request):
         skip, seq, done, rest = p.parse_range(request)
-        kind, uid, _ = p.parse_key(rest)
+        kind, uid, _ = _key(rest)
         versions = journal.history(kind, uid)[skip:]
         yield from _stream([(0, record) for record in versions], seq, done)
 
@@ -146,7 +147,7 @@ class Verbs:
         states = bytearray()
         data = request[1:]
         while len(data):
-            kind, uid, data = p.parse_key(data)
+            kind, uid, data = _key(data)
             sha, data = bytes(data[:32]), data[32:]
             try:
                 record = journal.get(kind, uid)
@@ -161,6 +162,8 @@ class Verbs:
     def _write(self, journal, request):
         """All operations or none. The seq of the last, and how many."""
         ops = p.parse_ops(request)
+        for op in ops:
+            _check_kind(op[1])
         yield None
         seq = _apply(journal, ops)
         yield struct.pack("<II", seq, len(ops))
@@ -247,6 +250,18 @@ _VERBS = {
     p.BLOB_DATA: Verbs._blob_data,
     p.BLOB_END: Verbs._blob_end,
 }
+
+
+def _key(data):
+    """As protocol.parse_key, of a record that others may see."""
+    key = p.parse_key(data)
+    _check_kind(key[0])
+    return key
+
+
+def _check_kind(kind):
+    if kind == layout.SETTING:
+        raise p.BadRequest("kind %d is the handset's own" % kind)
 
 
 def _apply(journal, ops):

@@ -59,7 +59,7 @@ class Inspection:
         for item in sector.entries:
             self.entries.append(
                 {"seq": item.seq, "op": _OPS[item.op], "segment": sector.number,
-                 "offset": item.place, "kind": layout.KIND_NAMES.get(item.kind, ""),
+                 "offset": item.place, "kind": _kind(item.kind),
                  "uid": item.uid.decode("utf-8", "replace"), "rev": item.rev,
                  "batch": bool(item.flags & layout.F_BATCH), "bytes": len(item.body)}
             )  # fmt: skip
@@ -82,6 +82,10 @@ _OPS = {
     layout.OP_PUT: "put", layout.OP_PUT_BIG: "put, large", layout.OP_DELETE: "delete",
     layout.OP_COMMIT: "commit", layout.OP_INDEX: "checkpoint",
 }  # fmt: skip
+
+
+def _kind(kind):
+    return "setting" if kind == layout.SETTING else layout.KIND_NAMES.get(kind, "")
 
 
 def _plain(data, at):

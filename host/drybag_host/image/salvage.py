@@ -94,7 +94,7 @@ def decide(scan, epoch, blobs):
     out.last_seq = max((item.seq for item in counted.values()), default=0)
     newest = {}
     for item in finished:
-        if item.op != layout.OP_COMMIT:
+        if item.op != layout.OP_COMMIT and item.kind != layout.SETTING:
             newest[item.kind, item.uid] = item
             _add(out, item, blobs)
     _missing_segments(out, headers, sectors, first, gone)
@@ -193,7 +193,7 @@ def _keep_apart(out, apart, newest, blobs):
     """Doubtful versions: those that are newer than what counts, or of which nothing counts."""
     seen = set()
     for why, item in sorted(apart, key=lambda pair: pair[1].seq):
-        if item.op not in (layout.OP_PUT, layout.OP_PUT_BIG):
+        if item.op not in (layout.OP_PUT, layout.OP_PUT_BIG) or item.kind == layout.SETTING:
             continue
         known = newest.get((item.kind, item.uid))
         if (known and known.seq >= item.seq) or (item.kind, item.uid, item.seq) in seen:
@@ -235,6 +235,8 @@ def _note_damage(out, sectors, newest, blobs, gone, first):
         if sector.number in gone or 0 < sector.number < first:
             continue
         for damage in sector.damaged:
+            if damage.kind == layout.SETTING:
+                continue
             known = newest.get((damage.kind, damage.uid))
             if known and known.seq >= damage.seq:
                 continue
@@ -263,7 +265,10 @@ def _note_listed(out, listed, newest):
     hashes = {
         key_hash(kind, uid, salt) | kind for kind, uid in newest for salt in range(4)
     }  # fmt: skip
-    absent = {tag & 0xFFFFFC07 for seq, tag in listed.items() if seq not in have} - hashes
+    absent = {
+        tag & 0xFFFFFC07 for seq, tag in listed.items()
+        if seq not in have and tag & 7 in layout.KIND_NAMES
+    } - hashes  # fmt: skip
     if absent:
         out.lost.append(
             {"what": "records", "count": len(absent),

@@ -183,7 +183,8 @@ def _found(entry, buf, sector, position):
     start, end = entry.body_span()
     if start > end:
         return None
-    named = entry.kind in layout.KIND_NAMES and 1 <= entry.uid_len <= layout.MAX_UID
+    setting = entry.kind == layout.SETTING
+    named = (setting or entry.kind in layout.KIND_NAMES) and 1 <= entry.uid_len <= layout.MAX_UID
     if entry.op in _OPS[:3] and not named:
         return None
     first = 0
@@ -194,8 +195,11 @@ def _found(entry, buf, sector, position):
     blobs = tuple(entry.blob(buf, i) for i in range(entry.nblobs))
     if entry.op == layout.OP_PUT_BIG and (not blobs or end - start != 4):
         return None
+    uid = entry.uid(buf)
+    if setting:  # that it is there says what counts of its batch; what it says is the handset's
+        uid, blobs, start = b"", (), end
     return Found(
-        entry.op, entry.flags, entry.seq, entry.stamp, entry.kind, entry.uid(buf),
+        entry.op, entry.flags, entry.seq, entry.stamp, entry.kind, uid,
         entry.parent(buf), blobs, bytes(buf[start:end]), entry.rev, sector.number,
         sector.place + unit_offset(position), first, entry.salt,
     )  # fmt: skip
@@ -218,6 +222,8 @@ def _note_damage(image, sector, entry, taken, end):
         if unit == layout.BLANK or not entry.parse(unit) or entry.op not in _OPS[:3]:
             continue
         uid = bytes(unit[ENTRY_BYTES : ENTRY_BYTES + entry.uid_len])
+        if entry.kind == layout.SETTING:
+            uid = b""
         place = sector.place + unit_offset(position)
         sector.damaged.append(Damage(entry.kind, uid, entry.seq, sector.number, place))
 
