@@ -87,7 +87,7 @@ def test_a_body_over_the_limit_is_refused_by_name(flash, j):
     assert bytes(flash.memory) == before and j.count() == 0
 
 
-@pytest.mark.parametrize("kind", [0, 7, -1, 255, None])
+@pytest.mark.parametrize("kind", [0, 8, -1, 255, None])
 def test_an_unknown_kind_is_refused(j, kind):
     assert kind not in KIND_NAMES
     with pytest.raises(errors.BadInput, match="unknown kind"):
