@@ -6,6 +6,7 @@ EmulatorError (18)
     AlreadyRunning (31)    `start` or `power on` of a board which has power
     NotRunning (32)        needs a board with power, or a started one
     ImageProblem (33)      the flash image is missing, has the wrong size or cannot be made
+        ForeignImage (40)  the firmware file is of another project
     ImageInUse (34)        another board runs on the same image
     BoardFileError (35)    a file in boards/ is wrong, or a partition table
 """
@@ -34,6 +35,11 @@ class NotRunning(EmulatorError):
 
 class ImageProblem(EmulatorError):
     exit_code = 33
+
+
+class ForeignImage(ImageProblem):
+    exit_code = 40
+    hint = "give MicroPython's stock firmware for this chip, from micropython.org/download"
 
 
 class ImageInUse(EmulatorError):

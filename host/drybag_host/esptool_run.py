@@ -23,9 +23,7 @@ from drybag_host.flash_errors import EsptoolFailed, EsptoolMissing, WrongChip
 MAJOR = 5
 BAUD = 460800
 _SILENCE_S = 240  # the longest without a word is the erase of a whole flash
-_DOWNLOAD_HINT = (
-    "hold BOOT (IO0) while you press and let go of RESET, then run the command again"
-)
+_DOWNLOAD_HINT = "hold BOOT (IO0) while you press and let go of RESET, then run the command again"
 _OPEN_FAILED = (
     (r"Errno 2\]|FileNotFound|No such file", NoSuchTarget, "'drybag doctor' lists the ports"),
     (r"Errno 111\]|refused|Name or service|getaddrinfo", NoSuchTarget, "does its server run?"),

@@ -118,10 +118,51 @@ def test_what_does_not_fit_is_refused(tmp_path, capsys):
     assert code == 35
 
 
-def test_the_newest_cached_firmware_for_the_chip_is_taken(tmp_path):
-    for chip, version in (("esp32", "v1.9.0"), ("esp32", "v1.22.2"), ("esp32", "v1.28.0"),
-                          ("esp32s3", "v1.29.0")):  # fmt: skip
-        (tmp_path / (chip + version + ".bin")).write_bytes(stock_images.firmware(chip, version))
-    assert stock.read(stock.from_cache("esp32", tmp_path)).version == "v1.28.0"
-    with pytest.raises(ImageProblem, match="no MicroPython firmware for esp32c3"):
-        stock.from_cache("esp32c3", tmp_path)
+def test_the_newest_cached_firmware_for_the_board_is_taken(tmp_path):
+    for name, chip, version in (
+        ("a", "esp32", "v1.9.0"),
+        ("b", "esp32", "v1.22.2"),
+        ("c", "esp32", "v1.28.0"),
+        ("ESP32_GENERIC_S3-20250415-v1.25.0", "esp32s3", "v1.25.0"),
+        ("ESP32_GENERIC_S3-SPIRAM_OCT-20240602-v1.23.0", "esp32s3", "v1.23.0"),
+        ("z", "esp32s3", "v1.29.0"),
+    ):
+        (tmp_path / (name + ".bin")).write_bytes(stock_images.firmware(chip, version))
+    (tmp_path / "none.bin").write_bytes(b"no firmware")
+
+    def found(board, version=None):
+        return stock.read(stock.from_cache(board_model.load(board), tmp_path, version)).version
+
+    assert found("esp32-generic") == "v1.28.0"
+    assert found("esp32-generic", "1.22") == found("esp32-generic", "v1.22.2") == "v1.22.2"
+    assert found("lilygo-t-deck") == "v1.23.0"
+    assert found("m5stack-cardputer") == "v1.25.0"
+    with pytest.raises(ImageProblem, match="no MicroPython for esp32-c3") as failed:
+        found("esp32-c3")
+    assert "https://micropython.org/download/ESP32_GENERIC_C3/" in failed.value.hint
+    with pytest.raises(ImageProblem, match="no MicroPython 1.27 for lilygo-t-deck") as failed:
+        found("lilygo-t-deck", "1.27")
+    assert "ESP32_GENERIC_S3-SPIRAM_OCT-DATE-v1.27.bin" in failed.value.hint
+
+
+def test_the_bootloader_names_the_boards_flash_size(tmp_path):
+    model = board_model.load("lilygo-t-deck")
+    raw = stock_images.firmware("esp32s3")
+    found = dict((name, data) for name, _, data in whole.parts(model, {}, stock.parse(raw, "x")))
+    assert found["bootloader"][3] == 0x40  # 16 MiB; the speed is as it was
+    path = tmp_path / "boot.bin"
+    path.write_bytes(found["bootloader"])
+    done = subprocess.run(
+        [sys.executable, "-m", "esptool", "image-info", path], capture_output=True, text=True
+    )
+    assert "Flash size: 16MB" in done.stdout and "invalid" not in done.stdout.lower()
+    changed = sum(a != b for a, b in zip(found["bootloader"], raw, strict=False))
+    assert changed <= 1 + 32  # the size and the SHA-256
+
+
+def test_another_projects_firmware_has_an_exit_code_of_its_own(tmp_path, capsys):
+    path = tmp_path / "other.bin"
+    path.write_bytes(stock_images.firmware(project="marauder"))
+    code, said = run_json(capsys, "image", "build", tmp_path / "f", "--micropython", path)
+    assert code == 40 and "another project (marauder)" in said["error"]["message"]
+    assert "micropython.org" in said["error"]["hint"]

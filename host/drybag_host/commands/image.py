@@ -19,8 +19,8 @@ def add_parser(sub):
     group = build.add_mutually_exclusive_group()
     group.add_argument(
         "--micropython", metavar="FILE",
-        help="MicroPython's stock firmware for the chip (default: the newest in "
-        "DRYBAG_HOME/cache/micropython)",
+        help="MicroPython's stock firmware for the board, or a version such as 1.27 (default: the "
+        "newest in ~/.local/share/drybag/cache/micropython)",
     )  # fmt: skip
     group.add_argument(
         "--no-micropython", action="store_true", help="partition table and modules alone"
@@ -56,14 +56,14 @@ def _build(args):
     from pathlib import Path
 
     from drybag_host.emulator.files import drybag_home
-    from drybag_host.image import board_model, flash, stock, whole
+    from drybag_host.image import board_model, flash, whole
 
     model = board_model.load(args.board)
     home = drybag_home(None)
     micropython = None
     if not args.no_micropython:
-        path = args.micropython or stock.from_cache(model.chip, home / "cache" / "micropython")
-        micropython = stock.read(path)
+        cache = home / "cache" / "micropython"
+        micropython, _ = whole.micropython_for(model, args.micropython, cache)
     parts = whole.parts(model, whole.firmware_files(home), micropython)
     if args.parts:
         Path(args.file).mkdir(parents=True, exist_ok=True)

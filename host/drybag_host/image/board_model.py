@@ -28,11 +28,21 @@ _FIELDS = {
     "partitions": str,
     "usb": list,
 }
+_OPTIONAL = {"micropython": str}
+_GENERIC = {
+    "esp32": "ESP32_GENERIC",
+    "esp32s2": "ESP32_GENERIC_S2",
+    "esp32s3": "ESP32_GENERIC_S3",
+    "esp32c3": "ESP32_GENERIC_C3",
+}
 
 
 @dataclass(frozen=True)
 class BoardModel:
-    """One board. `heap_kib` is what MicroPython has on the real chip (32-bit words)."""
+    """One board. `heap_kib` is what MicroPython has on the real chip (32-bit words).
+
+    `micropython` is how micropython.org calls the firmware for it ("ESP32_GENERIC").
+    """
 
     name: str
     file: Path
@@ -48,6 +58,7 @@ class BoardModel:
     partitions_file: str
     partitions_csv: str
     partitions: tuple
+    micropython: str
 
     @property
     def flash_bytes(self):
@@ -61,12 +72,13 @@ def load_file(path):
         raw = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BoardFileError("%s: %s" % (path, error)) from None
-    for field, kind in _FIELDS.items():
+    raw = {"micropython": _GENERIC.get(str(raw.get("chip")), "ESP32_GENERIC"), **raw}
+    for field, kind in {**_FIELDS, **_OPTIONAL}.items():
         if field not in raw:
             raise BoardFileError("%s: '%s' is missing" % (path, field))
         if not isinstance(raw[field], kind) or isinstance(raw[field], bool):
             raise BoardFileError("%s: '%s' must be of type %s" % (path, field, kind.__name__))
-    unknown = sorted(set(raw) - set(_FIELDS))
+    unknown = sorted(set(raw) - set(_FIELDS) - set(_OPTIONAL))
     if unknown:
         raise BoardFileError("%s: unknown field '%s'" % (path, unknown[0]))
     csv_text, csv_name = raw["partitions"], "%s (partitions)" % path
@@ -86,6 +98,7 @@ def load_file(path):
         partitions_file=csv_name,
         partitions_csv=csv_text,
         partitions=rows,
+        micropython=raw["micropython"],
         **fields,
     )
 

@@ -11,6 +11,7 @@ from drybag_host.board_errors import ImageProblem
 from drybag_host.resources import firmware_dir, version
 
 LIBRARIES = ("drybag", "handset")
+BUILD = "/lib/handset/build.txt"
 HOST_ONLY = ("framehost.py", "port_cpython.py", "protocolhost.py")
 
 
@@ -45,7 +46,10 @@ def _compiler_id():
 
 
 def firmware_files(source_dir=None, cache_dir=None):
-    """{"/main.py": bytes, "/lib/drybag/x.mpy": bytes, ...} of the firmware in `source_dir`."""
+    """{"/main.py": bytes, "/lib/drybag/x.mpy": bytes, ...} of the firmware in `source_dir`.
+
+    BUILD among them names version and content, so that a handset can say what runs on it.
+    """
     root = Path(source_dir) if source_dir else firmware_dir()
     files = {}
     for name in ("boot.py", "main.py"):
@@ -59,7 +63,23 @@ def firmware_files(source_dir=None, cache_dir=None):
             path = "lib/" + source.relative_to(root / "lib").as_posix()
             name = path[4:]
             files["/" + path[:-3] + ".mpy"] = compile_module(source, name, cache_dir)
+    files[BUILD] = ("%s+%s" % (version(), _digest(files)[:12])).encode()
     return files
+
+
+def _digest(files):
+    whole = hashlib.sha256()
+    for path, data in sorted(files.items()):
+        whole.update(b"%s %d " % (path.encode(), len(data)))
+        whole.update(data)
+    return whole.hexdigest()
+
+
+def is_ours(path):
+    """Does the firmware own this file of `/`? An update replaces these, and no others."""
+    return path in ("/boot.py", "/main.py") or path.startswith(
+        tuple("/lib/%s/" % library for library in LIBRARIES)
+    )
 
 
 def folder_files(folder):

@@ -9,7 +9,7 @@ import re
 from collections import namedtuple
 from pathlib import Path
 
-from drybag_host.board_errors import BoardFileError, ImageProblem
+from drybag_host.board_errors import BoardFileError, ForeignImage, ImageProblem
 
 from . import partitions
 from .board_model import CHIPS
@@ -118,12 +118,10 @@ def _named(app):
 
 def _checked(stock, where):
     if stock.project != "micropython":
-        raise ImageProblem(
-            "%s: firmware of another project (%s)" % (where, stock.project or "it names none"),
-            "give MicroPython's stock firmware for this chip, from micropython.org/download",
+        raise ForeignImage(
+            "%s: firmware of another project (%s)" % (where, stock.project or "it names none")
         )
-    found = re.match(r"v?(\d+)\.(\d+)", stock.version)
-    if found and not OLDEST <= (int(found[1]), int(found[2])) <= NEWEST:
+    if not runs_drybag(stock.version):
         raise ImageProblem(
             "%s: MicroPython %s; Drybag runs on 1.20 to 1.29" % (where, stock.version),
             "get a version between these from micropython.org/download",
@@ -131,22 +129,57 @@ def _checked(stock, where):
     return stock
 
 
-def from_cache(chip, folder):
-    """The newest stock firmware for `chip` among `folder`'s *.bin files.
+def runs_drybag(version):
+    """Is this version of MicroPython one that Drybag runs on? Also if it cannot be told."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return not found or OLDEST <= (int(found[1]), int(found[2])) <= NEWEST
 
-    Raises ImageProblem if there is none. A file that is none is passed over.
+
+def application_at(head):
+    """(project, version) of the application that begins with these 256 bytes or more, or None."""
+    head = bytes(head)
+    if head[:1] != bytes([MAGIC]) or _u(head, _DESC_AT, 4) != _DESC_MAGIC:
+        return None
+    return _description(head)
+
+
+def with_flash_size(bootloader, flash_bytes):
+    """A bootloader whose header names that flash size, its SHA-256 made anew.
+
+    ESP-IDF refuses a partition table that goes beyond the size in the bootloader's header, and
+    MicroPython's images for 8 MiB are used on 16 MiB as well.
     """
+    data = bytearray(bootloader)
+    code = (flash_bytes >> 20).bit_length() - 1
+    data[3] = (data[3] & 0x0F) | code << 4
+    if data[23] == 1:
+        data[-_HASH_BYTES:] = hashlib.sha256(data[:-_HASH_BYTES]).digest()
+    return bytes(data)
+
+
+def from_cache(model, folder, version=None):
+    """Path of the stock firmware for a BoardModel among `folder`'s *.bin files: the newest.
+
+    Files named as micropython.org names this board's come first. `version`: "1.27" or "1.27.0",
+    only that. Raises ImageProblem if there is none; a file that is none is passed over.
+    """
+    wanted = [int(n) for n in version.lstrip("v").split(".")] if version else []
     found = []
     for path in sorted(Path(folder).glob("*.bin")):
         try:
             stock = read(path)
         except ImageProblem:
             continue
-        if stock.chip == chip:
-            found.append(([int(n) for n in re.findall(r"\d+", stock.version)], str(path)))
+        numbers = [int(n) for n in re.findall(r"\d+", stock.version)]
+        named = bool(re.match(re.escape(model.micropython) + r"-\d", path.name))
+        if stock.chip == model.chip and numbers[: len(wanted)] == wanted:
+            found.append((named, numbers, str(path)))
     if not found:
         raise ImageProblem(
-            "no MicroPython firmware for %s in %s" % (chip, folder),
-            "get one from micropython.org/download; put it there or name it: --micropython FILE",
+            "no MicroPython %sfor %s in %s"
+            % (version + " " if version else "", model.name, folder),
+            "get %s-DATE-v%s.bin from https://micropython.org/download/%s/ and put it there, or "
+            "name it: --micropython FILE"
+            % (model.micropython, version or "1.29.0", model.micropython.partition("-")[0]),
         )
-    return max(found)[1]
+    return max(found)[2]

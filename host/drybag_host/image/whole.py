@@ -1,5 +1,6 @@
 """Whole flash images as files: made of MicroPython, table and modules; looked into; compared."""
 
+import re
 from pathlib import Path
 
 from drybag_host.board_errors import BoardFileError, ImageProblem
@@ -39,9 +40,25 @@ def _stock_parts(model, micropython):
     if not micropython.bootloader:
         return [("app", row.offset, micropython.app)]
     return [
-        ("bootloader", model.bootloader_offset, micropython.bootloader),
+        (
+            "bootloader",
+            model.bootloader_offset,
+            stock.with_flash_size(micropython.bootloader, model.flash_bytes),
+        ),
         ("app", row.offset, micropython.app),
     ]
+
+
+def micropython_for(model, wanted, folder):
+    """The Stock to use and its path. `wanted`: a file, a version such as "1.27", or None.
+
+    Raises ImageProblem; `folder` is the cache, as in stock.from_cache.
+    """
+    if wanted and not re.fullmatch(r"v?\d+\.\d+(\.\d+)?", wanted):
+        path = wanted
+    else:
+        path = stock.from_cache(model, folder, wanted)
+    return stock.read(path), path
 
 
 def join(model, found):
