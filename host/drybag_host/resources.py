@@ -31,13 +31,3 @@ def firmware_dir():
 def boards_dir():
     """The folder with one TOML file a board and partitions/."""
     return _find("boards", "partitions")
-
-
-def version():
-    """The version of the installed package, or of the source tree it runs from."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("drybag")
-    except metadata.PackageNotFoundError:
-        return "0+source"

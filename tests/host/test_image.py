@@ -128,7 +128,6 @@ def test_firmware_files_lie_where_the_handset_holds_them(tmp_path):
     assert sorted(files) == [
         "/boot.py",
         "/lib/drybag/a.mpy",
-        "/lib/handset/build.txt",
         "/lib/handset/sub/b.mpy",
         "/lib/handset/version",
         "/main.py",

@@ -148,7 +148,7 @@ def test_the_newest_cached_firmware_for_the_board_is_taken(tmp_path):
 def test_the_bootloader_names_the_boards_flash_size(tmp_path):
     model = board_model.load("lilygo-t-deck")
     raw = stock_images.firmware("esp32s3")
-    found = dict((name, data) for name, _, data in whole.parts(model, {}, stock.parse(raw, "x")))
+    found = {name: data for name, _, data in whole.parts(model, {}, stock.parse(raw, "x"))}
     assert found["bootloader"][3] == 0x40  # 16 MiB; the speed is as it was
     path = tmp_path / "boot.bin"
     path.write_bytes(found["bootloader"])

@@ -93,7 +93,6 @@ class App:
                 "protocol": p.VERSION,
                 "format": layout.VERSION,
                 "micropython": board.micropython(),
-                "drybag": build(),
             },
             "features": p.FEATURES,
             "request_bytes": p.REQUEST_BYTES,
@@ -215,15 +214,6 @@ def describe(error):
     if isinstance(error, DrybagError):
         return text
     return "%s: %s" % (type(error).__name__, text) if text else type(error).__name__
-
-
-def build():
-    """The firmware's version and build, as whoever made it named them; "" if it does not say."""
-    try:
-        with open("/lib/handset/build.txt") as f:
-            return f.read(64)
-    except OSError:
-        return ""
 
 
 def main():

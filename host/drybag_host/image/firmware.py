@@ -11,7 +11,6 @@ from drybag_host.board_errors import ImageProblem
 from drybag_host.resources import firmware_dir, version
 
 LIBRARIES = ("drybag", "handset")
-BUILD = "/lib/handset/build.txt"
 HOST_ONLY = ("framehost.py", "port_cpython.py", "protocolhost.py")
 
 
@@ -46,10 +45,7 @@ def _compiler_id():
 
 
 def firmware_files(source_dir=None, cache_dir=None):
-    """{"/main.py": bytes, "/lib/drybag/x.mpy": bytes, ...} of the firmware in `source_dir`.
-
-    BUILD among them names version and content, so that a handset can say what runs on it.
-    """
+    """{"/main.py": bytes, "/lib/drybag/x.mpy": bytes, ...} of the firmware in `source_dir`."""
     root = Path(source_dir) if source_dir else firmware_dir()
     files = {}
     for name in ("boot.py", "main.py"):
@@ -63,16 +59,7 @@ def firmware_files(source_dir=None, cache_dir=None):
             path = "lib/" + source.relative_to(root / "lib").as_posix()
             name = path[4:]
             files["/" + path[:-3] + ".mpy"] = compile_module(source, name, cache_dir)
-    files[BUILD] = ("%s+%s" % (version(), _digest(files)[:12])).encode()
     return files
-
-
-def _digest(files):
-    whole = hashlib.sha256()
-    for path, data in sorted(files.items()):
-        whole.update(b"%s %d " % (path.encode(), len(data)))
-        whole.update(data)
-    return whole.hexdigest()
 
 
 def is_ours(path):
