@@ -146,13 +146,21 @@ def free_bytes(path):
     return room.f_bavail * room.f_frsize
 
 
-@contextlib.contextmanager
 def lock(folder):
     """One writer a backup. Raises BackupBusy while another program holds it."""
+    busy = BackupBusy("another drybag writes to %s" % folder, "wait until it has finished")
+    return lock_file(os.path.join(folder, ".lock"), busy)
+
+
+@contextlib.contextmanager
+def lock_file(path, busy):
+    """Hold a lock file, made if it is not there; raises the error `busy` while another does.
+
+    The lock goes with the process, however that ends.
+    """
     if fcntl is None:
         yield
         return
-    path = os.path.join(folder, ".lock")
     with explained(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     try:
@@ -160,9 +168,7 @@ def lock(folder):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise BackupBusy(
-                    "another drybag writes to %s" % folder, "wait until it has finished"
-                ) from error
+                raise busy from error
         yield
     finally:
         os.close(handle)

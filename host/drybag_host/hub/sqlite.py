@@ -1,0 +1,347 @@
+"""The storage in one SQLite file: what `drybag hub serve` uses by default.
+
+WAL with synchronous=FULL: a commit is in the log file and synced before it returns, and before
+anybody else can see it. One connection writes, others read beside it. The library is the one in
+the apsw wheel: SQLite before 3.51.3 can damage a WAL database that two connections use.
+"""
+
+import contextlib
+import os
+from collections import deque
+
+import apsw
+
+from drybag.errors import FormatNewer
+from drybag_host.backup import disk
+from drybag_host.errors import HostDiskFull, NoSuchTarget, Usage
+from drybag_host.hub.schema import FORMAT, TABLES
+from drybag_host.hub.storage import Storage, StorageBusy, StorageError, StorageInUse
+
+SAFE_LIBRARY = 3051003
+APPLICATION_ID = 0x44724842
+BUSY_MS = 10_000
+READERS = 8
+WRITER_CACHE_KIB = 65_536
+READER_CACHE_KIB = 8_192
+CHECKPOINT_PAGES = 2_000
+TYPES = {"int": "INTEGER", "text": "TEXT", "octets": "BLOB", "hash": "BLOB"}
+UPDATE_LSN = "UPDATE log_position SET lsn = ?"
+
+
+class SqliteStorage(Storage):
+    """`sqlite:PATH`. `serve`: take the file for this process; `readonly`: never write.
+
+    Raises StorageInUse, StorageError, FormatNewer, NoSuchTarget (readonly, no file).
+    """
+
+    def __init__(self, url, serve=False, readonly=False):
+        super().__init__()
+        if apsw.SQLITE_VERSION_NUMBER < SAFE_LIBRARY:
+            raise StorageError(
+                "SQLite %s can damage a database in WAL mode" % apsw.sqlite_lib_version(),
+                "pip install --upgrade apsw",
+            )
+        self.url = url
+        self.path = _path(url)
+        self.readonly = readonly
+        self._dead = None
+        self._readers = deque()
+        self._exit = contextlib.ExitStack()
+        self._writer = None
+        self._lsn = 0
+        try:
+            if serve:
+                self._exit.enter_context(_one_hub(self.path))
+            with self._explained():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        with self._lock:
+            for connection in (*self._readers, self._writer):
+                if connection:
+                    with contextlib.suppress(apsw.Error):
+                        connection.close()
+            self._readers.clear()
+            self._writer = None
+            self._exit.close()
+
+    # --- opening ---
+
+    def _open(self):
+        there = os.path.exists(self.path) and os.path.getsize(self.path)
+        if self.readonly and not there:
+            raise NoSuchTarget("%s: no such database" % self.path, "name the hub's data folder")
+        if not there:
+            disk.make_dirs(os.path.dirname(os.path.abspath(self.path)))
+        else:
+            self._check_format()
+        if self.readonly:
+            return
+        self._writer = self._connect(WRITER_CACHE_KIB)
+        _one(self._writer, "PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
+        self._create()
+        if not there:
+            disk._sync_dir(os.path.dirname(os.path.abspath(self.path)))
+
+    def _connect(self, cache_kib, readonly=False):
+        flags = apsw.SQLITE_OPEN_READONLY if readonly else (
+            apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        )  # fmt: skip
+        connection = apsw.Connection(self.path, flags=flags, statementcachesize=200)
+        connection.set_busy_timeout(BUSY_MS)
+        for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1",
+                       "cache_size = -%d" % cache_kib, "trusted_schema = 0"):  # fmt: skip
+            connection.execute("PRAGMA " + pragma)
+        return connection
+
+    def _check_format(self):
+        """Look before anything is written. A newer database, or another program's, is left."""
+        connection = self._connect(READER_CACHE_KIB, readonly=True)
+        try:
+            owner = _one(connection, "PRAGMA application_id")
+            number = _one(connection, "PRAGMA user_version")
+            tables = _one(connection, "SELECT count(*) FROM sqlite_schema")
+        finally:
+            connection.close()
+        if owner != APPLICATION_ID and (tables or owner):
+            raise StorageError("%s is the database of another program" % self.path)
+        if number > FORMAT:
+            raise FormatNewer(
+                "%s has format %d, this Drybag knows up to %d; it was not touched"
+                % (self.path, number, FORMAT)
+            )
+        if owner != APPLICATION_ID and self.readonly:
+            raise NoSuchTarget("%s: no hub has worked with it yet" % self.path)
+
+    def _create(self):
+        db = self._writer
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if not _one(db, "SELECT count(*) FROM sqlite_schema"):
+                for statement in ddl():
+                    db.execute(statement)
+                db.execute("PRAGMA application_id = %d" % APPLICATION_ID)
+                db.execute("PRAGMA user_version = %d" % FORMAT)
+            db.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+
+    # --- reading ---
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """A connection to read with: the batch's own, or one that sees what is durable."""
+        with self._explained():
+            if self._mine():
+                yield self._writer
+                return
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = self._connect(READER_CACHE_KIB, readonly=True)
+            try:
+                yield connection
+            finally:
+                if len(self._readers) < READERS:
+                    self._readers.append(connection)
+                else:
+                    connection.close()
+
+    def last_lsn(self):
+        with self._reading() as db:
+            return _one(db, "SELECT lsn FROM log_position")
+
+    def _get(self, table, keys):
+        names = table.names
+        sql = "SELECT %s FROM %s WHERE %s" % (
+            ", ".join(names), table.name, " AND ".join("%s = ?" % k for k in table.key)
+        )  # fmt: skip
+        out = []
+        with self._reading() as db:
+            for key in keys:
+                row = next(db.execute(sql, key), None)
+                out.append(row and dict(zip(names, row, strict=True)))
+        return out
+
+    def _scan(self, table, columns, prefix, after, limit, descending):
+        conditions = ["%s = ?" % name for name in columns[: len(prefix)]]
+        values = list(prefix)
+        if after is not None:
+            rest = columns[len(prefix) : len(prefix) + len(after)]
+            conditions.append("(%s) %s (%s)" % (
+                ", ".join(rest), "<" if descending else ">", ", ".join("?" * len(rest))
+            ))  # fmt: skip
+            values += after
+        order = ", ".join(name + (" DESC" if descending else "") for name in columns)
+        sql = "SELECT %s FROM %s%s ORDER BY %s LIMIT ?" % (
+            ", ".join(table.names), table.name,
+            " WHERE " + " AND ".join(conditions) if conditions else "", order,
+        )  # fmt: skip
+        with self._reading() as db:
+            rows = db.execute(sql, (*values, -1 if limit is None else limit))
+            return [dict(zip(table.names, row, strict=True)) for row in rows]
+
+    def _counts(self, table, prefix):
+        where = " AND ".join("%s = ?" % name for name in table.key[: len(prefix)]) or "1"
+        with self._reading() as db:
+            return _one(db, "SELECT count(*) FROM %s WHERE %s" % (table.name, where), prefix)
+
+    def _changed(self, after_lsn, limit):
+        shipped = [table for table in TABLES.values() if table.shipped]
+        with self._reading() as db, _snapshot(db):
+            lsns = []
+            for table in shipped:
+                sql = "SELECT lsn FROM %s WHERE lsn > ? ORDER BY lsn LIMIT ?" % table.name
+                lsns += [lsn for (lsn,) in db.execute(sql, (after_lsn, limit))]
+            lsns.sort()
+            last = lsns[limit - 1] if len(lsns) >= limit else (lsns[-1] if lsns else 0)
+            out = []
+            for order, table in enumerate(shipped):
+                sql = "SELECT %s FROM %s WHERE lsn > ? AND lsn <= ? ORDER BY lsn, %s" % (
+                    ", ".join(table.names), table.name, ", ".join(table.key)
+                )  # fmt: skip
+                for row in db.execute(sql, (after_lsn, last)):
+                    out.append((row[-1], order, dict(zip(table.names, row, strict=True))))
+        out.sort(key=lambda entry: entry[:2])
+        return [(shipped[order].name, row) for _, order, row in out]
+
+    # --- writing ---
+
+    def _begin(self):
+        if self.readonly:
+            raise StorageError("%s was opened to be read only" % self.path)
+        if self._dead:
+            raise self._dead
+        with self._explained():
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._lsn = self._first = _one(self._writer, "SELECT lsn FROM log_position")
+
+    def _put(self, rows):
+        lsn = self._lsn + 1
+        with self._explained():
+            for table, row in rows:
+                row["lsn"] = lsn
+                self._writer.execute(_UPSERT[table.name], tuple(row.values()))
+        self._lsn = lsn
+        return lsn
+
+    def _finish(self):
+        if self._lsn == self._first:
+            self._rollback()
+            return
+        try:
+            with self._explained():
+                self._writer.execute(UPDATE_LSN, (self._lsn,))
+                self._writer.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _abort(self):
+        self._rollback()
+
+    def _rollback(self):
+        if self._writer and self._writer.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self._writer.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _explained(self):
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except (apsw.BusyError, apsw.LockedError) as error:
+            raise StorageBusy("%s: another process holds the database" % self.path) from error
+        except apsw.FullError as error:
+            raise HostDiskFull(
+                "the disk is full while writing %s; what was acknowledged is safe" % self.path,
+                "free some space; the hub goes on by itself",
+            ) from error
+        except apsw.NotADBError as error:
+            raise StorageError("%s is no SQLite database" % self.path) from error
+        except apsw.CorruptError as error:
+            raise StorageError(
+                "%s is damaged: %s" % (self.path, error),
+                "stop the hub, keep the file, and restore: drybag hub restore --from DIR",
+            ) from error
+        except apsw.IOError as error:
+            self._dead = StorageError(
+                "%s cannot be read or written: %s" % (self.path, error),
+                "check the disk, then start the hub again: nothing is acknowledged until then",
+            )
+            raise self._dead from error
+        except apsw.Error as error:
+            raise StorageError("%s: %s" % (self.path, error)) from error
+
+
+def ddl():
+    """The statements that make all tables, in plain SQL."""
+    for table in TABLES.values():
+        columns = ["%s %s NOT NULL" % (n, TYPES[t]) for n, t in table.columns.items()]
+        columns.append("lsn INTEGER NOT NULL")
+        columns.append("PRIMARY KEY (%s)" % ", ".join(table.key))
+        # versions keep their rows in the order of writing; the others are their own index
+        options = "STRICT" if table.append_only else "STRICT, WITHOUT ROWID"
+        yield "CREATE TABLE %s (%s) %s" % (table.name, ", ".join(columns), options)
+        for name, index in table.indexes.items():
+            if name:
+                yield "CREATE UNIQUE INDEX %s_%s ON %s (%s)" % (
+                    table.name, name, table.name, ", ".join(index))  # fmt: skip
+        yield "CREATE INDEX %s_lsn ON %s (lsn)" % (table.name, table.name)
+    yield "CREATE TABLE log_position (one INTEGER PRIMARY KEY, lsn INTEGER NOT NULL) STRICT"
+    yield "INSERT INTO log_position VALUES (1, 0)"
+
+
+def _upsert(table):
+    names = [name for name in table.names if name not in table.key]
+    sql = "INSERT INTO %s (%s) VALUES (%s)" % (
+        table.name, ", ".join(table.names), ", ".join("?" * len(table.names))
+    )  # fmt: skip
+    if table.append_only:
+        return sql
+    changes = ", ".join("%s = excluded.%s" % (n, n) for n in names)
+    return "%s ON CONFLICT (%s) DO UPDATE SET %s" % (sql, ", ".join(table.key), changes)
+
+
+_UPSERT = {table.name: _upsert(table) for table in TABLES.values()}
+
+
+def _one(connection, sql, values=()):
+    return next(connection.execute(sql, values))[0]
+
+
+@contextlib.contextmanager
+def _snapshot(connection):
+    """All reads of the block see one moment; in a batch they do anyway."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def _path(url):
+    path = url[len("sqlite:") :]
+    if path.startswith("///"):
+        path = path[2:]
+    if not path or path.startswith("//") or "\0" in path:
+        raise Usage("%r: no file is named" % url, "sqlite:PATH, for instance sqlite:hub.sqlite3")
+    return os.path.expanduser(path)
+
+
+def _one_hub(path):
+    """Hold the file for one hub process."""
+    disk.make_dirs(os.path.dirname(os.path.abspath(path)))
+    busy = StorageInUse(
+        "another hub process serves %s" % path,
+        "stop it first, or serve another folder: --data DIR",
+    )
+    return disk.lock_file(path + ".lock", busy)
