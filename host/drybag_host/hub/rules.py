@@ -1,0 +1,204 @@
+"""What a pushed item does: pure decisions; SPEC.md "What the hub does", "Merge".
+
+The service looks up what a decision needs (head, base, whether the log holds it), asks here, and
+writes what comes back. Nothing here reads a clock, a store or a socket.
+"""
+
+from drybag.layout import content_id
+from drybag.merge import merge, same
+
+CLAMP_S = 300  # a stamp further ahead of the hub's clock than this is not believed
+WINDOW_MS = 24 * 3600 * 1000
+FREE_DELETIONS = 5  # this many within a window are never held
+SHARE = 10  # and a tenth of the records
+
+# Roles of a version in the log.
+PUSHED, MERGED, KEPT, RESTORED = "pushed", "merged", "kept", "restored"
+HELD, QUARANTINE, IMPORTED, SAME = "held", "quarantine", "imported", "same"
+
+
+class Version:
+    """One version of a record, as decisions see it.
+
+    kind, uid, deleted, stamp, parent, blobs (tuple of names), body; pos (0: not in the log yet),
+    role; device, epoch, life, seq: who sent it (device "": the hub itself).
+    """
+
+    __slots__ = ("blobs", "body", "content_id", "deleted", "device", "epoch", "kind", "life",
+                 "parent", "pos", "role", "seq", "stamp", "uid")  # fmt: skip
+
+    def __init__(self, kind, uid, body=b"", *, deleted=False, stamp=0, parent=0, blobs=(),
+                 device="", epoch=0, life=0, seq=0, pos=0, role=PUSHED, cid=None):  # fmt: skip
+        self.kind, self.uid, self.body = kind, uid, b"" if deleted else body
+        self.deleted, self.stamp = bool(deleted), stamp
+        self.parent, self.blobs = parent, tuple(blobs)
+        self.device, self.epoch, self.life, self.seq = device, epoch, life, seq
+        self.pos, self.role = pos, role
+        if deleted:
+            cid = 0
+        elif cid is None:
+            cid = content_id(parent, self.blobs, body)
+        self.content_id = cid
+
+    def stream(self):
+        """Whose version it is: (device, epoch, life)."""
+        return self.device, self.epoch, self.life
+
+    def says_the_same(self, other):
+        """True if both are deletions, or have the same body, blobs and parent."""
+        if self.deleted or other.deleted:
+            return self.deleted and other.deleted
+        return same(self, other)
+
+
+class Outcome:
+    """What to write for one item.
+
+    role, counts: of the item's own version (counts: it becomes the head).
+    further: a Version that becomes the head behind it, or None.
+    conflict: property names; `hidden`: "item" or "head", the version that is not shown.
+    """
+
+    __slots__ = ("conflict", "counts", "further", "hidden", "role")
+
+    def __init__(self, role, counts=False, further=None, conflict=(), hidden="item"):
+        self.role = role
+        self.counts = counts
+        self.further = further
+        self.conflict = tuple(conflict)
+        self.hidden = hidden
+
+
+def clamp(stamp, now):
+    """A stamp that is not far ahead of `now`, the hub's (seconds since 2000)."""
+    return now if stamp > now + CLAMP_S else stamp
+
+
+def is_later(a, b):
+    """True if version `a` is shown before `b` where both changed the same."""
+    return (a.stamp, a.device) > (b.stamp, b.device)
+
+
+def repeat_of(item, sent):
+    """What a seq that was seen before means: SAME (nothing to do) or QUARANTINE.
+
+    sent: the versions that the same stream sent under this seq.
+    """
+    for version in sent:
+        if (version.kind, version.uid) == (item.kind, item.uid):
+            if version.role == SAME and not item.deleted:
+                if version.content_id == item.content_id:
+                    return SAME
+            elif version.says_the_same(item):
+                return SAME
+    return QUARANTINE
+
+
+def is_base(version, item, base_id):
+    """True if `version` is what the item replaced, as far as the log can say."""
+    if version.role in (HELD, QUARANTINE):
+        return False
+    if base_id and version.content_id == base_id:
+        return True
+    return version.stream() == item.stream()
+
+
+def find_base(item, base_id, history):
+    """The newest version that the item may have replaced, or None.
+
+    history: versions of this record, newest first. Rows of role SAME hold no body: the version
+    that they repeat stands for them.
+    """
+    wanted = 0
+    for version in history:
+        if wanted:
+            if version.role not in (SAME, HELD, QUARANTINE) and version.content_id == wanted:
+                return version
+        elif is_base(version, item, base_id):
+            if version.role != SAME:
+                return version
+            wanted = version.content_id
+    return None
+
+
+def decide(item, head, base, *, resend=False, known=False, may_delete=True):
+    """The Outcome of an item that is new.
+
+    item: Version. head: the version that counts, or None. base: what find_base() gave. known: the
+    log holds this very version (content and stamp) already. may_delete: see may_delete().
+    """
+    if head is None:
+        return Outcome(PUSHED, counts=True)
+    if head.says_the_same(item):
+        return Outcome(SAME)
+    if base is not None and base.pos == head.pos:
+        return _replace(item, head, may_delete)
+    if resend:
+        return _resent(item, head, known, may_delete)
+    if item.deleted:
+        return Outcome(PUSHED, further=_again(head))  # an edit was made meanwhile: it stays
+    if head.deleted:
+        return Outcome(PUSHED, counts=True)  # an edit brings the record back
+    return _both_changed(item, head, base)
+
+
+def _replace(item, head, may_delete):
+    if item.deleted and not head.deleted and not may_delete:
+        return Outcome(HELD)
+    return Outcome(PUSHED, counts=True)
+
+
+def _resent(item, head, known, may_delete):
+    """A hub had this version, and lost it or what came after it: stamps are all there is."""
+    back = head.deleted and not item.deleted and item.stamp == head.stamp
+    if not known and (back or is_later(item, head)):
+        return _replace(item, head, may_delete)
+    return Outcome(SAME if known else PUSHED, further=_again(head))
+
+
+def _both_changed(item, head, base):
+    item_later = is_later(item, head)
+    later, earlier = (item, head) if item_later else (head, item)
+    merged = merge(item.kind, None if base is None or base.deleted else base, later, earlier)
+    hidden = "head" if item_later else "item"
+    if same(merged, item):
+        return Outcome(PUSHED, counts=True, conflict=merged.names, hidden=hidden)
+    if same(merged, head):
+        return Outcome(PUSHED, further=_again(head), conflict=merged.names, hidden=hidden)
+    further = Version(item.kind, item.uid, merged.body, stamp=later.stamp, parent=merged.parent,
+                      blobs=merged.blobs, role=MERGED)  # fmt: skip
+    return Outcome(PUSHED, further=further, conflict=merged.names, hidden=hidden)
+
+
+def _again(head, role=KEPT):
+    """The head written once more, so that the handset that sent something else gets it."""
+    return Version(head.kind, head.uid, head.body, deleted=head.deleted, stamp=head.stamp,
+                   parent=head.parent, blobs=head.blobs, role=role)  # fmt: skip
+
+
+again = _again
+
+
+# --- deletions -------------------------------------------------------------------------------
+
+
+def may_delete(owner, now_ms):
+    """True if one more deletion within 24 hours is believed; owner: a row, see count_deletion.
+
+    Held is what would pass both a tenth of the records there were before, and FREE_DELETIONS.
+    """
+    count = owner["del_count"] if _in_window(owner, now_ms) else 0
+    return count + 1 <= max(FREE_DELETIONS, (owner["live"] + count) // SHARE)
+
+
+def count_deletion(owner, now_ms):
+    """Note an accepted deletion in the owner's row: del_window_ms, del_count, del_base."""
+    if not _in_window(owner, now_ms):
+        owner["del_window_ms"] = now_ms
+        owner["del_count"] = 0
+        owner["del_base"] = owner["live"]
+    owner["del_count"] += 1
+
+
+def _in_window(owner, now_ms):
+    return 0 <= now_ms - owner["del_window_ms"] < WINDOW_MS
