@@ -68,6 +68,9 @@ class SimBoard:
     def partition(self):
         return self.device
 
+    def chip_flash(self):
+        return self.device
+
     def clock(self):
         return self._time
 

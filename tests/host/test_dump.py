@@ -2,14 +2,18 @@
 
 import hashlib
 import io
+import json
 import os
+import random
 
 import pytest
 from handset_lines import Clock, SimHandset
 
-from drybag_host import cli
+from drybag_host import cli, linkline
+from drybag_host.board import loader
 from drybag_host.emulator.boards import EmulatedBoard
-from drybag_host.errors import HostFile
+from drybag_host.errors import HostFile, LinkLost, NotVerified
+from drybag_host.esptool_run import Chip
 from drybag_host.image import dumping, partitions
 from drybag_host.link import HandsetLink
 from drybag_host.output import Output
@@ -109,3 +113,184 @@ def test_of_a_stopped_board_the_image(whole, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out.bin").read_bytes() == expected
     assert cli.main(words) == 23
     capsys.readouterr()
+
+
+SMALL_BOARD = """title = "Small"
+machine = "Small board with ESP32"
+chip = "esp32"
+flash_mib = 2
+psram_kib = 0
+heap_kib = 120
+freq_mhz = 160
+bootloader_offset = 0x1000
+usb = []
+partitions = \"\"\"
+nvs,      data, nvs,      0x9000,   0x6000
+phy_init, data, phy,      0xf000,   0x1000
+factory,  app,  factory,  0x10000,  0x10000
+vfs,      data, fat,      0x20000,  0x60000
+pim,      data, littlefs, 0x80000,  0x30000
+\"\"\"
+"""
+PIM_AT, PIM_BYTES = 0x80000, 0x30000
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A board with power whose firmware is dead and whose `pim` is full of noise."""
+    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(linkline, "PATIENCE_S", 4)
+    toml = tmp_path / "small.toml"
+    toml.write_text(SMALL_BOARD)
+    board = EmulatedBoard.create("d", str(toml), files_in_vfs={})
+    write_image(board, PIM_AT, random.Random(1).randbytes(PIM_BYTES))
+    board.start()
+    yield board
+    if board.is_running:
+        board.stop()
+
+
+def write_image(board, at, data):
+    with open(board.image, "r+b") as image:
+        image.seek(at)
+        image.write(data)
+
+
+def pim_of(board):
+    return board.image.read_bytes()[PIM_AT : PIM_AT + PIM_BYTES]
+
+
+def told(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_dead_firmware_is_read_by_esptool(small, tmp_path, capsys):
+    out = tmp_path / "out.bin"
+    assert cli.main(["dump", "emu:d", str(out), "--json", "--quiet"]) == 0
+    said = told(capsys)
+    assert (said["source"], said["resumed"], said["bytes"]) == ("esptool", False, PIM_BYTES)
+    assert out.read_bytes() == pim_of(small)
+    assert sorted(os.listdir(tmp_path)) == ["home", "out.bin", "small.toml"]
+    assert small.is_powered and not small.state()["held"]
+
+
+def test_esptool_goes_on_where_it_was_stopped(small, pieces, tmp_path):
+    path = str(tmp_path / "out.bin")
+    with loader.open_loader("emu:d") as tool:
+
+        def stop(done, total):
+            if done > 2 * 0x10000:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            dumping.from_loader(tool, path, stop)
+        assert os.path.getsize(path + ".part") == 2 * 0x10000
+        seen = []
+        _, digest, resumed = dumping.from_loader(tool, path, lambda done, _: seen.append(done))
+    assert resumed and min(seen) > 2 * 0x10000
+    assert digest == hashlib.sha256(pim_of(small)).hexdigest()
+
+
+class BytesTool:
+    """As Esptool for dumping, on a flash of bytes; `on_read(address)` may change them."""
+
+    def __init__(self, on_read=lambda address: None):
+        self.flash = bytearray(random.Random(1).randbytes(0x40000))
+        self.flash[0x8000:0x8C00] = partitions.to_binary("pim, data, littlefs, 0x10000, 0x30000\n")
+        self.on_read = on_read
+
+    def identify(self):
+        return Chip("esp32", "ESP32", "24:6f:28:00:00:01", len(self.flash))
+
+    def read(self, address, size, progress=None):
+        data = bytes(self.flash[address : address + size])
+        self.on_read(address)
+        return data
+
+    def verify(self, address, path):
+        with open(path, "rb") as file:
+            data = file.read()
+        if self.flash[address : address + len(data)] != data:
+            raise NotVerified("differs")
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    monkeypatch.setattr(dumping, "LOADER_PIECE_BYTES", 0x10000)
+
+
+def test_what_was_kept_and_is_no_longer_so_is_read_again(pieces, tmp_path):
+    path = str(tmp_path / "out.bin")
+    tool = BytesTool()
+
+    def stop(done, total):
+        if done > 0x10000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dumping.from_loader(tool, path, stop)
+    assert os.path.getsize(path + ".part") == 0x20000
+    tool.flash[0x10000] ^= 1
+    assert not dumping.from_loader(tool, path)[2]
+    assert (tmp_path / "out.bin").read_bytes() == tool.flash[0x10000:]
+
+
+@pytest.mark.parametrize("changes, ends", [(2, True), (1000, False)])
+def test_a_flash_that_changes_under_the_reading(pieces, tmp_path, changes, ends):
+    """A piece is right when it is read; what the whole is, is looked at again at the end."""
+    left = [changes]
+
+    def change(address):
+        if address >= 0x20000 and left[0]:
+            left[0] -= 1
+            tool.flash[0x10000] = (tool.flash[0x10000] + 1) & 0xFF
+
+    tool = BytesTool(change)
+    if ends:
+        dumping.from_loader(tool, str(tmp_path / "out.bin"))
+        assert (tmp_path / "out.bin").read_bytes() == tool.flash[0x10000:]
+    else:
+        with pytest.raises(NotVerified):
+            dumping.from_loader(tool, str(tmp_path / "out.bin"))
+
+
+def test_a_cable_that_breaks_twice_in_a_piece(pieces, tmp_path):
+    breaks = [True, True]
+
+    def break_off(address):
+        if address > 0x10000 and breaks:
+            breaks.pop()
+            raise LinkLost("cable")
+
+    tool = BytesTool(break_off)
+    dumping.from_loader(tool, str(tmp_path / "out.bin"))
+    assert (tmp_path / "out.bin").read_bytes() == tool.flash[0x10000:]
+
+
+def test_without_a_partition_table_the_whole_can_be_read(small, tmp_path, monkeypatch, capsys):
+    write_image(small, 0x8000, bytes(0x1000))
+    monkeypatch.setattr(dumping, "LOADER_PIECE_BYTES", 0x100000)
+    out = tmp_path / "out.bin"
+    assert cli.main(["dump", "emu:d", str(out), "--by", "esptool", "--quiet"]) == 33
+    assert "--whole" in capsys.readouterr().err and not out.exists()
+    assert cli.main(["dump", "emu:d", str(out), "--by", "esptool", "--whole", "--quiet"]) == 0
+    assert out.read_bytes() == small.image.read_bytes()
+
+
+def test_the_firmware_gives_the_whole_flash(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
+    board = EmulatedBoard.create("d")
+    board.start()
+    try:
+        out = tmp_path / "out.bin"
+        assert cli.main(["dump", "emu:d", str(out), "--whole", "--json", "--quiet"]) == 0
+        assert told(capsys)["source"] == "firmware"
+        assert out.read_bytes() == board.image.read_bytes()
+        assert partitions.find(partitions.from_image(out), "pim")
+    finally:
+        board.stop()
+
+
+def test_a_port_without_dtr_has_no_loader(capsys):
+    assert cli.main(["dump", "socket://127.0.0.1:1", "x", "--by", "esptool"]) == 2
+    assert "DTR" in capsys.readouterr().err

@@ -45,6 +45,7 @@ _DOING = {
     p.CHANGES: "being read by a computer",
     p.READ_BLOB: "sending a photo to a computer",
     p.READ_FLASH: "sending the flash to a computer",
+    p.READ_CHIP: "sending the flash to a computer",
     p.FIND: "searching for a computer",
     p.DIGEST: "being compared with a backup",
     p.SCRUB: "checking the flash for a computer",

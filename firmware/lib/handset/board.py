@@ -80,6 +80,10 @@ class Board:
             )
         return found[0]
 
+    def chip_flash(self):
+        """The whole flash of the chip, for reading."""
+        return ChipFlash()
+
     def clock(self):
         """Seconds since 2000-01-01, or 0 while nobody has set the clock."""
         now = time.time() - self._epoch
@@ -128,12 +132,7 @@ class Board:
             for part in esp32.Partition.find(kind):
                 kind, subtype, offset, size, label, _ = part.info()
                 table.append((label, kind, subtype, offset, size))
-        try:
-            import esp
-
-            size = esp.flash_size()
-        except (ImportError, AttributeError):
-            size = 0
+        size = ChipFlash().size_bytes
         try:
             with open("/lib/handset/version") as file:
                 version = file.read().strip()
@@ -153,3 +152,22 @@ class Board:
     def restart(self):
         """Soft reset: does not return."""
         machine.soft_reset()
+
+
+class ChipFlash:
+    """All of the flash as a block device that is only read; no sectors where `esp` is not."""
+
+    def __init__(self):
+        try:
+            import esp
+
+            self.size_bytes = esp.flash_size()
+            self._read = esp.flash_read
+        except (ImportError, AttributeError):
+            self.size_bytes = 0
+
+    def readblocks(self, sector, buf, offset=0):
+        self._read(sector * 4096 + offset, buf)
+
+    def ioctl(self, what, _):
+        return self.size_bytes // 4096 if what == 4 else None

@@ -35,7 +35,9 @@ class Verbs:
         if verb == p.SET_BAUD:
             return self._set_baud(request)
         if verb == p.READ_FLASH:
-            return self._read_flash(request)
+            return self._read_flash(request, self._app.board.partition())
+        if verb == p.READ_CHIP:
+            return self._read_flash(request, self._app.board.chip_flash())
         if verb == p.BOARD:
             return self._board()
         make = _VERBS.get(verb)
@@ -72,11 +74,10 @@ class Verbs:
     def _board(self):
         yield json.dumps(self._app.board.hardware()).encode()
 
-    def _read_flash(self, request):
-        """`count` sectors of `pim` from the first on, raw, then their SHA-256; works without a
+    def _read_flash(self, request, device):
+        """`count` sectors of `device` from the first on, raw, then their SHA-256; works without a
         journal. With count 0: how many sectors there are, u32."""
-        first, count = p.parse_number(request), p.parse_number(request[4:])
-        device = self._app.board.partition()
+        first, count = p.parse_number(request, 1), p.parse_number(request, 5)
         total = device.ioctl(4, 0)
         if not count:
             yield struct.pack("<I", total)

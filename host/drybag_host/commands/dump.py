@@ -8,18 +8,25 @@ ORDER = 50
 def add_parser(sub):
     parser = sub.add_parser(
         "dump",
-        help="copy the raw journal partition of a handset into a file",
-        description="Copy the raw bytes of the partition with the records into a file, as they "
-        "are on the flash; nothing is written to the handset. An interrupted dump goes on where "
-        "it stopped. drybag show, find, export, verify and salvage read the file. Of an emulated "
-        "board that is stopped the image is copied, with --whole all of it.",
+        help="copy the raw flash of a handset, also of a dead one, into a file",
+        description="Copy the raw bytes of the partition with the records, or of the whole flash, "
+        "into a file, as they are; nothing is written to the handset. The firmware gives them "
+        "while it runs; where it does not answer, esptool takes them from the chip's own loader. "
+        "An interrupted dump goes on where it stopped; what arrives is compared with hashes that "
+        "the chip makes. drybag show, find, export, verify and salvage read the file. Of an "
+        "emulated board that is stopped the image is copied.",
         epilog="example:\n  drybag dump auto pim.bin\n  drybag show pim.bin\n",
     )
     add_handset(parser)
     parser.add_argument("file", metavar="FILE", help="a new file")
     parser.add_argument(
-        "--whole", action="store_true", help="the whole flash (of a stopped emulated board)"
-    )
+        "--whole", action="store_true",
+        help="the whole flash; it holds all that the board knows, Wi-Fi passwords included",
+    )  # fmt: skip
+    parser.add_argument(
+        "--by", choices=("firmware", "esptool"),
+        help="who reads the flash (without it: the firmware, or esptool if that is dead)",
+    )  # fmt: skip
 
 
 def run(args):
@@ -39,17 +46,29 @@ def run(args):
 
 def fetch(args):
     """Write args.file: (bytes, SHA-256 in hex, whether it was resumed, who read it)."""
+    from drybag import protocol as p
+    from drybag_host.board import loader
+    from drybag_host.errors import BoardRebooted, LinkTimeout, NotAHandset
     from drybag_host.image import dumping
+    from drybag_host.targets import resolve
 
     board = _stopped_board(args)
     if board is not None:
         done = dumping.from_image(str(board.image), args.file, args.whole)
         return (*done, "image of %s" % args.target)
-    return (*_by_firmware(args), "firmware")
+    target = resolve(args.target)
+    if args.by != "esptool":
+        try:
+            return (*_by_firmware(args, target), "firmware")
+        except (NotAHandset, LinkTimeout, BoardRebooted, p.BadRequest) as error:
+            if args.by or not loader.is_possible(target):
+                raise
+            args.out.say("%s: asking the chip's loader" % error)
+    return (*_by_loader(args, target), "esptool")
 
 
 def _stopped_board(args):
-    """The EmulatedBoard if the target is one that does not run, else None."""
+    """The emulated board if the target is one that does not run, else None."""
     if not args.target.startswith("emu:") or args.start:
         return None
     from drybag_host.emulator.boards import EmulatedBoard
@@ -58,21 +77,34 @@ def _stopped_board(args):
     return None if board.is_running else board
 
 
-def _by_firmware(args):
-    from drybag_host.errors import Usage
+def _by_firmware(args, target):
     from drybag_host.image import dumping
     from drybag_host.targets import open_session
 
-    if args.whole:
-        raise Usage(
-            "--whole: the firmware gives its journal partition only",
-            "without --whole; or: python -m esptool --port PORT read-flash 0 ALL FILE",
-        )
-    with open_session(args, fault_ok=True) as session:
+    with open_session(args, target, fault_ok=True) as session, _bar(args) as advance_to:
+        return dumping.from_handset(session, args.file, advance_to, args.whole)
+
+
+def _by_loader(args, target):
+    from drybag_host.board.loader import open_loader
+    from drybag_host.image import dumping
+
+    with open_loader(target) as tool, _bar(args) as advance_to:
+        return dumping.from_loader(tool, args.file, advance_to, args.whole)
+
+
+def _bar(args):
+    """A context manager that gives a function (bytes done, bytes in all) for the progress."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def shown():
         with args.out.progress("reading flash", None, "bytes") as bar:
 
             def advance_to(done, total):
                 bar.set_total(total)
                 bar.set_done(done)
 
-            return dumping.from_handset(session, args.file, advance_to)
+            yield advance_to
+
+    return shown()

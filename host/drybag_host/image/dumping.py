@@ -1,7 +1,7 @@
 """Dumps: the raw `pim` partition, or the whole flash, into a file.
 
 Pieces go to FILE.part; FILE.part.json says of what, so that an interrupted dump goes on. Each
-piece comes with its SHA-256; the file gets its name when it is whole.
+piece is compared with a hash that the chip made; the file gets its name when it is whole.
 """
 
 import json
@@ -12,31 +12,38 @@ from drybag import protocol as p
 from drybag import protocolhost as ph
 from drybag.layout import SECTOR
 from drybag_host.backup import disk
-from drybag_host.errors import HostFile, LinkTimeout, NotVerified
+from drybag_host.board_errors import BoardFileError, ImageProblem
+from drybag_host.errors import HostFile, LinkLost, LinkTimeout, NotVerified
 from drybag_host.image import partitions
 from drybag_host.linkline import Broken
 
 PIECE_SECTORS = 16
+LOADER_PIECE_BYTES = 512 * 1024  # a run of esptool costs 2 s, a piece 12 s at 460800 baud
 _ROUNDS = 4
 _TRIES = 6
+_LOADER_TRIES = 3
 
 
-def from_handset(session, path, advance_to=None):
-    """The `pim` of a handset whose firmware runs, into `path`; (bytes, SHA-256 hex, resumed).
+def from_handset(session, path, advance_to=None, whole=False):
+    """The `pim` (`whole`: all) of the flash of a handset whose firmware runs, into `path`.
 
-    If it was written to meanwhile it is read again. Raises LinkError, NotVerified, HostFile,
-    HostDiskFull.
+    (bytes, SHA-256 hex, resumed). If it was written to meanwhile it is read again. Raises
+    LinkError, NotVerified, HostFile, HostDiskFull; BadRequest of a firmware that gives no whole
+    flash.
     """
-    size = int.from_bytes(_ask(session, 0, 0), "little") * SECTOR
+    verb = p.READ_CHIP if whole else p.READ_FLASH
+    size = int.from_bytes(_ask(session, verb, 0, 0), "little") * SECTOR
+    if not size:
+        raise p.BadRequest("this MicroPython does not give its whole flash")
     resumed = False
     for _ in range(_ROUNDS):
         state = {"handset": session.info.id, "boot": session.info.raw.get("boot"),
-                 "last_seq": session.hello().last_seq, "size": size}  # fmt: skip
-        part, had = _open_part(path, state)
+                 "last_seq": session.hello().last_seq, "size": size, "whole": whole}  # fmt: skip
+        part, had = _open_part(path, state, PIECE_SECTORS * SECTOR)
         resumed = resumed or had > 0
         with part:
             while part.tell() < size:
-                part.write(_piece(session, part.tell() // SECTOR, size // SECTOR))
+                part.write(_piece(session, verb, part.tell() // SECTOR, size // SECTOR))
                 part.flush()
                 if advance_to:
                     advance_to(part.tell(), size)
@@ -48,19 +55,19 @@ def from_handset(session, path, advance_to=None):
     )
 
 
-def _piece(session, first, total):
+def _piece(session, verb, first, total):
     """The bytes of up to PIECE_SECTORS sectors, compared with the SHA-256 behind them."""
     count = min(PIECE_SECTORS, total - first)
     for _ in range(_TRIES):
-        data = _ask(session, first, count)
+        data = _ask(session, verb, first, count)
         if len(data) == count * SECTOR + 32 and sha256(data[:-32]).digest() == data[-32:]:
             session.progressed()
             return data[:-32]
     raise NotVerified("sectors from %d on arrive with another SHA-256 each time" % first)
 
 
-def _ask(session, first, count):
-    request = ph.numbered(p.READ_FLASH, first, count.to_bytes(4, "little"))
+def _ask(session, verb, first, count):
+    request = ph.numbered(verb, first, count.to_bytes(4, "little"))
 
     def work(link):
         try:
@@ -71,7 +78,79 @@ def _ask(session, first, count):
     return session.attempt(lambda link: work(link._line))
 
 
-def _open_part(path, state):
+def from_loader(tool, path, advance_to=None, whole=False):
+    """The `pim` (`whole`: all) of a flash by the chip's ROM loader, into `path`.
+
+    `tool`: an Esptool. (bytes, SHA-256 hex, resumed). What was kept of an earlier run, and the
+    whole at the end, are compared with the flash. Raises what Esptool raises, HostFile,
+    HostDiskFull; ImageProblem if the partition table shows no `pim`.
+    """
+    chip = tool.identify()
+    address, size = (0, chip.flash_bytes) if whole else _pim(tool)
+    state = {"chip": chip.mac, "address": address, "size": size}
+    resumed = False
+    for _ in range(_ROUNDS):
+        part, had = _open_part(path, state, SECTOR)
+        with part:
+            if had and not _holds(tool, address, path + ".part"):
+                had = 0
+                part.seek(0)
+                part.truncate()
+            resumed = resumed or had > 0
+            while part.tell() < size:
+                _read_on(tool, part, address, size, advance_to)
+        if had == size or _holds(tool, address, path + ".part"):
+            return (*_finish(path), resumed)
+        with disk.explained(path):
+            os.unlink(path + ".part")
+    raise NotVerified(
+        "the flash differs from what was read of it each time",
+        "check the supply; the flash may be worn out: drybag salvage FILE DIR takes what holds",
+    )
+
+
+def _read_on(tool, part, address, size, advance_to):
+    """The next piece into `part`; after a broken cable once more."""
+    at = part.tell()
+    count = min(LOADER_PIECE_BYTES, size - at)
+
+    def told(done, total):
+        if advance_to:
+            advance_to(at + done, size)
+
+    for tries in range(_LOADER_TRIES):
+        try:
+            part.write(tool.read(address + at, count, told))
+            part.flush()
+            return told(count, count)
+        except (LinkLost, NotVerified):
+            if tries == _LOADER_TRIES - 1:
+                raise
+
+
+def _holds(tool, address, path):
+    """Does the flash hold the bytes of the file?"""
+    try:
+        tool.verify(address, path)
+    except NotVerified:
+        return False
+    return True
+
+
+def _pim(tool):
+    """(address, size) of `pim` by the partition table on the flash. Raises ImageProblem."""
+    raw = tool.read(partitions.TABLE_ADDR, partitions.SECTOR_BYTES)
+    try:
+        row = partitions.find(partitions.from_bytes(raw[: partitions.TABLE_BYTES]), "pim")
+    except BoardFileError as error:
+        raise ImageProblem(
+            "the flash does not say where its records are: %s" % error,
+            "drybag dump TARGET FILE --whole, then drybag salvage FILE DIR",
+        ) from None
+    return row.offset, row.size
+
+
+def _open_part(path, state, grain_bytes):
     """(FILE.part open at its end, bytes it had) if it is of the same flash, else empty."""
     if os.path.lexists(path):
         raise HostFile("%s exists already" % path, "name another file")
@@ -80,7 +159,7 @@ def _open_part(path, state):
     with disk.explained(path):
         if old == _pack(state) and os.path.isfile(path + ".part"):
             had = min(os.path.getsize(path + ".part"), state["size"])
-            had -= had % (PIECE_SECTORS * SECTOR)
+            had -= had % grain_bytes
         else:
             disk.replace_file(path + ".part.json", _pack(state))
         part = open(path + ".part", "r+b" if had else "wb")  # noqa: SIM115 - the caller's
