@@ -1,0 +1,235 @@
+"""One owner's log while something is written to it: heads, history, new versions.
+
+Everything is gathered here and becomes rows in one commit; nothing is in the store before.
+"""
+
+import hashlib
+
+from drybag import records
+from drybag.errors import NotFound
+from drybag.syncwire import BODY_BYTES
+from drybag_host.hub import rows, rules
+from drybag_host.hub.rules import HELD, QUARANTINE, SAME, Version
+from drybag_host.hub.schema import clean_text
+
+__all__ = ["HISTORY_LIMIT", "OwnerLog", "title_of", "version_of"]
+
+HISTORY_LIMIT = 1000  # versions of one record that are looked through for a base
+PAGE = 16
+TITLE_CHARS = 120
+
+
+def version_of(row):
+    """The Version of a row of `versions`."""
+    names = row["blobs"]
+    blobs = tuple(names[i : i + 32] for i in range(0, len(names), 32)) if names else ()
+    return Version(
+        row["kind"], row["uid"], row["body"], deleted=row["deleted"], stamp=row["stamp"],
+        parent=row["parent"], blobs=blobs, device=row["device"], epoch=row["epoch"],
+        life=row["life"], seq=row["seq"], pos=row["pos"], role=row["role"],
+        cid=row["content_id"],
+    )  # fmt: skip
+
+
+def title_of(version):
+    """What a list calls the record, as a text column takes it."""
+    if version.deleted:
+        return ""
+    return clean_text(records.title(version.kind, version.body), TITLE_CHARS)
+
+
+class OwnerLog:
+    """The log of `owner` (a name), to be read and written to within one batch of the storage.
+
+    row: the owner's row, with what was gathered so far. Raises NotFound for an unknown owner.
+    """
+
+    def __init__(self, storage, blobs, owner, now_ms):
+        self.storage = storage
+        self.blobs = blobs
+        self.now_ms = now_ms
+        found = storage.get("owners", [(owner,)])[0]
+        if found is None:
+            raise NotFound("no owner %s" % owner)
+        self.row = dict(found)
+        self.owner = owner
+        self._lsn = found["lsn"]
+        self._heads = {}  # (kind, uid): Version or None
+        self._new = {}  # (kind, uid): [Version], oldest first
+        self._puts = []
+        self._head_rows = {}
+
+    # --- reading ---
+
+    def load(self, keys):
+        """Read the heads of these (kind, uid) at once."""
+        keys = [key for key in dict.fromkeys(keys) if key not in self._heads]
+        found = self.storage.get("heads", [(self.owner, *key) for key in keys])
+        there = [row for row in found if row]
+        versions = self.storage.get("versions", [(self.owner, row["pos"]) for row in there])
+        self._heads.update(dict.fromkeys(keys))
+        for row in versions:
+            self._heads[row["kind"], row["uid"]] = version_of(row)
+
+    def head(self, kind, uid):
+        """The Version that counts (it may be a deletion), or None."""
+        if (kind, uid) not in self._heads:
+            self.load([(kind, uid)])
+        return self._heads[kind, uid]
+
+    def history(self, kind, uid):
+        """Versions of a record, newest first; the newest HISTORY_LIMIT of them."""
+        yield from reversed(self._new.get((kind, uid), ()))
+        after = None
+        for _ in range(HISTORY_LIMIT // PAGE):
+            found = self.storage.scan("versions", "record", (self.owner, kind, uid), after, PAGE,
+                                      descending=True)  # fmt: skip
+            for row in found:
+                yield version_of(row)
+            if len(found) < PAGE:
+                return
+            after = (found[-1]["pos"],)
+
+    def version(self, pos):
+        """The Version at a position. Raises NotFound."""
+        row = self.storage.get("versions", [(self.owner, pos)])[0]
+        if row is None:
+            raise NotFound("the log of %s has no version %d" % (self.owner, pos))
+        return version_of(row)
+
+    # --- writing ---
+
+    def append(self, version, role, counts, item_sha=b"", rev=0, no_time=False, base_pos=0):
+        """A new version at the next position, which it returns. counts: it becomes the head."""
+        head = self.head(version.kind, version.uid)
+        version.pos = self.row["pos"] + 1
+        version.role = role
+        empty = role == SAME
+        row = {
+            "owner": self.owner, "pos": version.pos, "kind": version.kind, "uid": version.uid,
+            "deleted": int(version.deleted), "role": role, "counts": int(counts),
+            "device": version.device, "epoch": version.epoch, "life": version.life,
+            "seq": version.seq, "item_sha": item_sha, "stamp": version.stamp,
+            "no_time": int(no_time), "received_ms": self.now_ms, "rev": rev,
+            "parent": version.parent, "blobs": b"" if empty else b"".join(version.blobs),
+            "body": b"" if empty else version.body, "content_id": version.content_id,
+            "base_pos": base_pos,
+        }  # fmt: skip
+        row["chain"] = rows.chain_after(self.row["chain"], row)
+        self._puts.append(("versions", row))
+        self.row["pos"] = version.pos
+        self.row["chain"] = row["chain"]
+        self._new.setdefault((version.kind, version.uid), []).append(version)
+        if counts:
+            self._count(head, version)
+        return version.pos
+
+    def _count(self, head, version):
+        was = head is not None and not head.deleted
+        if was and version.deleted:
+            rules.count_deletion(self.row, self.now_ms)
+        self.row["live"] += int(not version.deleted) - int(was)
+        self._heads[version.kind, version.uid] = version
+        self._head_rows[version.kind, version.uid] = {
+            "owner": self.owner, "kind": version.kind, "uid": version.uid, "pos": version.pos,
+            "deleted": int(version.deleted), "stamp": version.stamp,
+            "title": title_of(version), "device": version.device, "epoch": version.epoch,
+            "life": version.life,
+        }  # fmt: skip
+        if not version.deleted and len(version.body) > BODY_BYTES:
+            self._body_as_blob(version.body)
+
+    def _body_as_blob(self, body):
+        """A long body travels as a blob: have it there before a handset is told of it."""
+        sha = hashlib.sha256(body).digest()
+        if self.storage.get("blobs", [(self.owner, sha)])[0] is None:
+            if not self.blobs.have(sha)[1]:
+                self.blobs.append(sha, len(body), 0, [body])
+            self.add_blob(sha, len(body))
+
+    def add_blob(self, sha, size):
+        """This owner has this blob."""
+        row = {"owner": self.owner, "sha": sha, "size": size, "created_ms": self.now_ms}
+        self._puts.append(("blobs", row))
+
+    def conflict(self, hidden, shown_pos, names):
+        """Note that the version `hidden` is not shown, in these properties."""
+        text = ",".join(clean_text(name.decode("utf-8", "replace")) for name in names)
+        row = {"owner": self.owner, "kind": hidden.kind, "uid": hidden.uid, "pos": hidden.pos,
+               "with_pos": shown_pos, "names": clean_text(text, 1000)}  # fmt: skip
+        self._puts.append(("conflicts", row))
+
+    def hold(self, version):
+        """Note that a deletion waits for the owner's word."""
+        row = {"owner": self.owner, "pos": version.pos, "kind": version.kind, "uid": version.uid}
+        self._puts.append(("held", row))
+
+    def put(self, table, row):
+        """Any other row that belongs to the same commit."""
+        self._puts.append((table, row))
+
+    def audit(self, what, detail):
+        row = {"at_ms": self.now_ms, "what": what, "detail": clean_text(detail, 1000)}
+        self._puts.append(("audits", row))
+
+    def changed(self):
+        return bool(self._puts)
+
+    def commit(self):
+        """Write everything. Raises Stale if another process wrote to this owner meanwhile."""
+        heads = [("heads", row) for row in self._head_rows.values()]
+        owner = [("owners", self.row)]
+        guards = [("owners", (self.owner,), "lsn", self._lsn)]
+        return self.storage.commit(self._puts + heads + owner, guards)
+
+
+# --- one item --------------------------------------------------------------------------------
+
+
+def take(log, version, item, item_sha):
+    """Let a pushed item do what it does; `version` is what it says, its stamp believed."""
+    columns = {"item_sha": item_sha, "rev": item.rev, "no_time": item.no_time}
+    head = log.head(version.kind, version.uid)
+    base, known = _look(log, version, item, head)
+    out = rules.decide(version, head, base, resend=item.resend, known=known,
+                       may_delete=rules.may_delete(log.row, log.now_ms))  # fmt: skip
+    base_pos = base.pos if base else 0
+    log.append(version, out.role, out.counts, base_pos=base_pos, **columns)
+    if out.role == HELD:
+        log.hold(version)
+    if out.further is not None:
+        log.append(out.further, out.further.role, True, base_pos=head.pos)
+    if out.conflict:
+        hidden = head if out.hidden == "head" else version
+        log.conflict(hidden, log.head(version.kind, version.uid).pos, out.conflict)
+
+
+def _look(log, version, item, head):
+    """(base, known) as rules.decide() wants them; the log is searched only where it matters."""
+    if head is None or head.says_the_same(version):
+        return None, False
+    if rules.is_base(head, version, item.base):
+        return head, False
+    base = rules.find_base(version, item.base, log.history(version.kind, version.uid))
+    known = item.resend and any(
+        old.content_id == version.content_id
+        and old.deleted == version.deleted
+        and old.stamp == version.stamp
+        and old.role not in (HELD, QUARANTINE)
+        for old in log.history(version.kind, version.uid)
+    )
+    return base, known
+
+
+def quarantine(log, version, item, item_sha):
+    """A seq that this stream gave to something else already: kept, told, not believed."""
+    head = log.head(version.kind, version.uid)
+    log.append(version, QUARANTINE, False, item_sha=item_sha, rev=item.rev, no_time=item.no_time)
+    log.audit("quarantine", "%s: device %s sent seq %d twice, with another content"
+              % (log.owner, version.device, version.seq))  # fmt: skip
+    if head is not None and head.says_the_same(version):
+        return
+    shown = 0
+    if head is not None:
+        shown = log.append(rules.again(head), rules.KEPT, True, base_pos=head.pos)
+    log.conflict(version, shown, (b"*",))
