@@ -5,7 +5,7 @@ from hub_servers import postgres_server, postgres_url
 
 from drybag_host.hub.storage import open_storage
 
-BACKENDS = ("memory", "sqlite")
+BACKENDS = ("memory", "sqlite", "postgres")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import glob
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -29,62 +30,74 @@ def _free_port():
         return probe.getsockname()[1]
 
 
+class Postgres:
+    """A server in `folder`, which it refuses to run in as root. `port`: on 127.0.0.1."""
+
+    def __init__(self, folder):
+        initdb, self._server = _program("initdb"), _program("postgres")
+        self.folder, self.port = folder, _free_port()
+        self._as, self._process = {}, None
+        if os.geteuid() == 0:
+            self._as = {"user": "postgres", "group": "postgres", "extra_groups": []}
+            os.chmod(folder, 0o755)
+            shutil.chown(folder, "postgres", "postgres")
+        subprocess.run(
+            [initdb, "-D", folder + "/data", "-U", "drybag", "--auth=trust", "--no-sync",
+             "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"],
+            check=True, capture_output=True, cwd=folder, **self._as,
+        )  # fmt: skip
+
+    def start(self):
+        with open(self.folder + "/log", "ab") as log:
+            self._process = subprocess.Popen(
+                [self._server, "-D", self.folder + "/data", "-p", str(self.port),
+                 "-k", self.folder, "-h", "127.0.0.1", "-c", "max_connections=60",
+                 "-c", "shared_buffers=64MB"],
+                stdout=log, stderr=log, cwd=self.folder, **self._as,
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.admin().close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    with open(self.folder + "/log", "rb") as log:
+                        pytest.fail("PostgreSQL does not start: %r" % log.read()[-2000:])
+                time.sleep(0.05)
+
+    def stop(self, how=signal.SIGINT):
+        """SIGINT: a clean shutdown. SIGQUIT: at once, as a crash leaves it."""
+        self._process.send_signal(how)
+        self._process.wait(60)
+
+    def admin(self):
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user="drybag", dbname="postgres", autocommit=True
+        )
+
+
 @contextlib.contextmanager
 def postgres_server():
-    """(folder of its socket, port) of a server of its own; it refuses to run as root."""
-    initdb, server = _program("initdb"), _program("postgres")
-    other = {}
-    if os.geteuid() == 0:
-        other = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    """A Postgres that runs."""
     with tempfile.TemporaryDirectory(prefix="drybag-pg-") as folder:
-        os.chmod(folder, 0o755)
-        if other:
-            shutil.chown(folder, "postgres", "postgres")
-        data = os.path.join(folder, "data")
-        subprocess.run(
-            [initdb, "-D", data, "-U", "drybag", "--auth=trust", "--no-sync", "-E", "UTF8",
-             "--locale=C.UTF-8", "--no-instructions"],
-            check=True, capture_output=True, cwd=folder, **other,
-        )  # fmt: skip
-        port = _free_port()
-        log = open(os.path.join(folder, "log"), "wb")
-        process = subprocess.Popen(
-            [server, "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1",
-             "-c", "max_connections=60", "-c", "shared_buffers=64MB"],
-            stdout=log, stderr=log, cwd=folder, **other,
-        )  # fmt: skip
+        server = Postgres(folder)
+        server.start()
         try:
-            _wait(folder, port, process)
-            yield folder, port
+            yield server
         finally:
-            process.send_signal(subprocess.signal.SIGINT)  # fast shutdown
-            process.wait(30)
-            log.close()
-
-
-def _wait(folder, port, process):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            psycopg.connect(host=folder, port=port, user="drybag", dbname="postgres").close()
-            return
-        except psycopg.OperationalError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                with open(os.path.join(folder, "log"), "rb") as log:
-                    pytest.fail("PostgreSQL does not start: %r" % log.read()[-2000:])
-            time.sleep(0.05)
+            server.stop(signal.SIGQUIT)  # its data are thrown away
 
 
 @contextlib.contextmanager
 def postgres_url(server):
-    """The URL of an empty database on the server, dropped afterwards."""
-    folder, port = server
+    """The URL of an empty schema on the server, dropped afterwards."""
     name = "t%d" % next(_numbers)
-    with psycopg.connect(
-        host=folder, port=port, user="drybag", dbname="postgres", autocommit=True
-    ) as admin:
-        admin.execute("CREATE DATABASE %s" % name)
-        try:
-            yield "postgresql://drybag@127.0.0.1:%d/%s" % (port, name)
-        finally:
-            admin.execute("DROP DATABASE %s WITH (FORCE)" % name)
+    with server.admin() as admin:
+        admin.execute("CREATE SCHEMA " + name)
+    try:
+        yield "postgresql://drybag@127.0.0.1:%d/postgres?options=-csearch_path%%3D%s" % (
+            server.port, name)  # fmt: skip
+    finally:
+        with server.admin() as admin:
+            admin.execute("SET client_min_messages = warning; DROP SCHEMA %s CASCADE" % name)

@@ -250,6 +250,10 @@ class SqliteStorage(Storage):
             with contextlib.suppress(apsw.Error):
                 self._writer.execute("ROLLBACK")
 
+    def _quota(self):
+        """True after a write that a quota or a limit on file sizes refused."""
+        return self._writer and disk.is_disk_full(OSError(self._writer.system_errno, ""))
+
     @contextlib.contextmanager
     def _explained(self):
         """SQLite's errors as ours."""
@@ -257,11 +261,6 @@ class SqliteStorage(Storage):
             yield
         except (apsw.BusyError, apsw.LockedError) as error:
             raise StorageBusy("%s: another process holds the database" % self.path) from error
-        except apsw.FullError as error:
-            raise HostDiskFull(
-                "the disk is full while writing %s; what was acknowledged is safe" % self.path,
-                "free some space; the hub goes on by itself",
-            ) from error
         except apsw.NotADBError as error:
             raise StorageError("%s is no SQLite database" % self.path) from error
         except apsw.CorruptError as error:
@@ -269,7 +268,12 @@ class SqliteStorage(Storage):
                 "%s is damaged: %s" % (self.path, error),
                 "stop the hub, keep the file, and restore: drybag hub restore --from DIR",
             ) from error
-        except apsw.IOError as error:
+        except (apsw.FullError, apsw.IOError) as error:
+            if isinstance(error, apsw.FullError) or self._quota():
+                raise HostDiskFull(
+                    "the disk is full while writing %s; what was acknowledged is safe" % self.path,
+                    "free some space; the hub goes on by itself",
+                ) from error
             self._dead = StorageError(
                 "%s cannot be read or written: %s" % (self.path, error),
                 "check the disk, then start the hub again: nothing is acknowledged until then",
