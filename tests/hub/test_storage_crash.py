@@ -59,7 +59,7 @@ def last_number(process, before):
 def test_a_killed_writer_takes_nothing_back(durable_url):
     rng = random.Random(4)
     acknowledged = 0
-    for turn in range(8):
+    for _turn in range(8):
         process = writer(durable_url, 1 << 30, rng.choice([1, 1, 7]))
         time.sleep(rng.uniform(0.02, 0.25))
         process.kill()
@@ -69,20 +69,27 @@ def test_a_killed_writer_takes_nothing_back(durable_url):
     assert acknowledged > 20
 
 
-def test_a_database_server_that_crashes_takes_nothing_back():
-    with postgres_server() as server, contextlib.suppress(ProcessLookupError):
-        with postgres_url(server) as url:
-            process = writer(url, 1 << 30, 3)
-            time.sleep(0.3)
-            server.stop(signal.SIGQUIT)
-            acknowledged = last_number(process, 0)
-            assert process.wait(30) != 0
-            server.start()
-            assert check(url, acknowledged) >= acknowledged > 0
+@pytest.fixture(scope="module")
+def own_server():
+    """A PostgreSQL server that may be stopped."""
+    with postgres_server() as server:
+        yield server
 
 
-def test_a_server_that_was_restarted_is_found_again():
-    with postgres_server() as server, postgres_url(server) as url:
+def test_a_database_server_that_crashes_takes_nothing_back(own_server):
+    with postgres_url(own_server) as url:
+        process = writer(url, 1 << 30, 3)
+        time.sleep(0.3)
+        own_server.stop(signal.SIGQUIT)
+        acknowledged = last_number(process, 0)
+        assert process.wait(30) != 0
+        own_server.start()
+        assert check(url, acknowledged) >= acknowledged > 0
+
+
+def test_a_server_that_was_restarted_is_found_again(own_server):
+    server = own_server
+    with postgres_url(server) as url:
         with open_storage(url) as storage:
             storage_writer.commit(storage, "ada", 1)
             assert storage.counts("versions") == 1

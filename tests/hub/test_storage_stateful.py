@@ -144,7 +144,7 @@ def test_lives(backend, tmp_path, request):
     run_state_machine_as_test(
         life,
         settings=settings(
-            max_examples=40 if backend == "sqlite" else 10, stateful_step_count=25, deadline=None,
+            max_examples=30 if backend == "sqlite" else 6, stateful_step_count=25, deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

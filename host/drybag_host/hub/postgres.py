@@ -16,7 +16,8 @@ from psycopg import errors as pg
 
 from drybag.errors import FormatNewer
 from drybag_host.errors import HostDiskFull, NoSuchTarget, Usage
-from drybag_host.hub.schema import FORMAT, TABLES
+from drybag_host.hub import sqltext
+from drybag_host.hub.schema import FORMAT
 from drybag_host.hub.storage import Storage, StorageBusy, StorageError
 
 READERS = 8
@@ -26,6 +27,7 @@ STUCK_S = 60  # a hub process that stopped inside a batch lets the others go on 
 ATTEMPTS = 5
 TYPES = {"int": "bigint", "text": 'text COLLATE "C"', "octets": "bytea", "hash": "bytea"}
 RETRY = (pg.SerializationFailure, pg.DeadlockDetected)
+UPSERTS = sqltext.upserts("%s")
 SETTINGS = (
     "SET synchronous_commit = on",
     "SET lock_timeout = '%ds'" % LOCK_S,
@@ -123,65 +125,35 @@ class PostgresStorage(Storage):
             return db.execute("SELECT lsn FROM log_position").fetchone()[0]
 
     def _get(self, table, keys):
-        names = table.names
-        match = " AND ".join("%s = %%s" % name for name in table.key)
-        sql = "SELECT %s FROM %s WHERE " % (", ".join(names), table.name)
-        if len(keys) > 1:
+        if len(keys) == 1:
+            condition, values = sqltext.equal(table.key, "%s"), keys[0]
+        else:
             types = ["%s[]" % TYPES[table.columns[name]].split()[0] for name in table.key]
-            match = "(%s) IN (SELECT * FROM unnest(%s))" % (
+            condition = "(%s) IN (SELECT * FROM unnest(%s))" % (
                 ", ".join(table.key), ", ".join("%%s::%s" % t for t in types))  # fmt: skip
             values = [list(column) for column in zip(*keys, strict=True)]
-        else:
-            values = keys[0]
+        statement = "%s WHERE %s" % (sqltext.select(table), condition)
         with self._reading() as db:
-            rows = [dict(zip(names, row, strict=True)) for row in db.execute(sql + match, values)]
-        found = {table.key_of(row): row for row in rows}
-        return [found.get(key) and dict(found[key]) for key in keys]
+            rows = db.execute(statement, values).fetchall()
+        found = [dict(zip(table.names, row, strict=True)) for row in rows]
+        by_key = {table.key_of(row): row for row in found}
+        return [by_key.get(key) and dict(by_key[key]) for key in keys]
 
-    def _scan(self, table, columns, prefix, after, limit, descending):
-        conditions = ["%s = %%s" % name for name in columns[: len(prefix)]]
-        values = list(prefix)
-        if after is not None:
-            rest = columns[len(prefix) : len(prefix) + len(after)]
-            conditions.append("(%s) %s (%s)" % (
-                ", ".join(rest), "<" if descending else ">", ", ".join(["%s"] * len(rest))
-            ))  # fmt: skip
-            values += after
-        order = ", ".join(name + (" DESC" if descending else "") for name in columns)
-        sql = "SELECT %s FROM %s%s ORDER BY %s" % (
-            ", ".join(table.names), table.name,
-            " WHERE " + " AND ".join(conditions) if conditions else "", order,
-        )  # fmt: skip
-        if limit is not None:
-            sql += " LIMIT %d" % limit
+    def _scan(self, table, *span):
+        statement, values = sqltext.scan(table, *span, "%s")
         with self._reading() as db:
-            rows = db.execute(sql, values).fetchall()
+            rows = db.execute(statement, values).fetchall()
         return [dict(zip(table.names, row, strict=True)) for row in rows]
 
     def _counts(self, table, prefix):
-        where = " AND ".join("%s = %%s" % name for name in table.key[: len(prefix)]) or "true"
+        condition = sqltext.equal(table.key[: len(prefix)], "%s")
         with self._reading() as db:
-            sql = "SELECT count(*) FROM %s WHERE %s" % (table.name, where)
+            sql = "SELECT count(*) FROM %s WHERE %s" % (table.name, condition)
             return db.execute(sql, prefix).fetchone()[0]
 
     def _changed(self, after_lsn, limit):
-        shipped = [table for table in TABLES.values() if table.shipped]
         with self._reading() as db, _snapshot(db):
-            lsns = []
-            for table in shipped:
-                sql = "SELECT lsn FROM %s WHERE lsn > %%s ORDER BY lsn LIMIT %%s" % table.name
-                lsns += [lsn for (lsn,) in db.execute(sql, (after_lsn, limit))]
-            lsns.sort()
-            last = lsns[limit - 1] if len(lsns) >= limit else (lsns[-1] if lsns else 0)
-            out = []
-            for order, table in enumerate(shipped):
-                sql = "SELECT %s FROM %s WHERE lsn > %%s AND lsn <= %%s ORDER BY lsn, %s" % (
-                    ", ".join(table.names), table.name, ", ".join(table.key)
-                )  # fmt: skip
-                for row in db.execute(sql, (after_lsn, last)):
-                    out.append((row[-1], order, dict(zip(table.names, row, strict=True))))
-        out.sort(key=lambda entry: entry[:2])
-        return [(shipped[order].name, row) for _, order, row in out]
+            return sqltext.changed(db.execute, after_lsn, limit, "%s")
 
     # --- writing ---
 
@@ -228,9 +200,9 @@ class PostgresStorage(Storage):
         with self._explained(), self._writer.cursor() as cursor:
             for name, values in groups.items():
                 if len(values) == 1:
-                    cursor.execute(_UPSERT[name], values[0])
+                    cursor.execute(UPSERTS[name], values[0])
                 else:
-                    cursor.executemany(_UPSERT[name], values)
+                    cursor.executemany(UPSERTS[name], values)
         self._lsn = lsn
         return lsn
 
@@ -281,35 +253,12 @@ class PostgresStorage(Storage):
 
 
 def ddl():
-    """The statements that make all tables, in plain SQL."""
-    for table in TABLES.values():
-        columns = ["%s %s NOT NULL" % (n, TYPES[t]) for n, t in table.columns.items()]
-        columns.append("lsn bigint NOT NULL")
-        columns.append("PRIMARY KEY (%s)" % ", ".join(table.key))
-        yield "CREATE TABLE %s (%s)" % (table.name, ", ".join(columns))
-        for name, index in table.indexes.items():
-            if name:
-                yield "CREATE UNIQUE INDEX %s_%s ON %s (%s)" % (
-                    table.name, name, table.name, ", ".join(index))  # fmt: skip
-        yield "CREATE INDEX %s_lsn ON %s (lsn)" % (table.name, table.name)
+    """The statements that make the tables, in plain SQL."""
+    yield from sqltext.ddl(TYPES)
     yield "CREATE TABLE log_position (lsn bigint NOT NULL)"
     yield "INSERT INTO log_position VALUES (0)"
     yield "CREATE TABLE drybag_format (version int NOT NULL)"
     yield "INSERT INTO drybag_format VALUES (%d)" % FORMAT
-
-
-def _upsert(table):
-    names = [name for name in table.names if name not in table.key]
-    sql = "INSERT INTO %s (%s) VALUES (%s)" % (
-        table.name, ", ".join(table.names), ", ".join(["%s"] * len(table.names))
-    )  # fmt: skip
-    if table.append_only:
-        return sql
-    changes = ", ".join("%s = excluded.%s" % (n, n) for n in names)
-    return "%s ON CONFLICT (%s) DO UPDATE SET %s" % (sql, ", ".join(table.key), changes)
-
-
-_UPSERT = {table.name: _upsert(table) for table in TABLES.values()}
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import apsw
 from drybag.errors import FormatNewer
 from drybag_host.backup import disk
 from drybag_host.errors import HostDiskFull, NoSuchTarget, Usage
-from drybag_host.hub.schema import FORMAT, TABLES
+from drybag_host.hub import sqltext
+from drybag_host.hub.schema import FORMAT
 from drybag_host.hub.storage import Storage, StorageBusy, StorageError, StorageInUse
 
 SAFE_LIBRARY = 3051003
@@ -26,6 +27,7 @@ READER_CACHE_KIB = 8_192
 CHECKPOINT_PAGES = 2_000
 TYPES = {"int": "INTEGER", "text": "TEXT", "octets": "BLOB", "hash": "BLOB"}
 UPDATE_LSN = "UPDATE log_position SET lsn = ?"
+UPSERTS = sqltext.upserts("?")
 
 
 class SqliteStorage(Storage):
@@ -157,58 +159,28 @@ class SqliteStorage(Storage):
             return _one(db, "SELECT lsn FROM log_position")
 
     def _get(self, table, keys):
-        names = table.names
-        sql = "SELECT %s FROM %s WHERE %s" % (
-            ", ".join(names), table.name, " AND ".join("%s = ?" % k for k in table.key)
-        )  # fmt: skip
+        statement = "%s WHERE %s" % (sqltext.select(table), sqltext.equal(table.key, "?"))
         out = []
         with self._reading() as db:
             for key in keys:
-                row = next(db.execute(sql, key), None)
-                out.append(row and dict(zip(names, row, strict=True)))
+                row = next(db.execute(statement, key), None)
+                out.append(row and dict(zip(table.names, row, strict=True)))
         return out
 
-    def _scan(self, table, columns, prefix, after, limit, descending):
-        conditions = ["%s = ?" % name for name in columns[: len(prefix)]]
-        values = list(prefix)
-        if after is not None:
-            rest = columns[len(prefix) : len(prefix) + len(after)]
-            conditions.append("(%s) %s (%s)" % (
-                ", ".join(rest), "<" if descending else ">", ", ".join("?" * len(rest))
-            ))  # fmt: skip
-            values += after
-        order = ", ".join(name + (" DESC" if descending else "") for name in columns)
-        sql = "SELECT %s FROM %s%s ORDER BY %s LIMIT ?" % (
-            ", ".join(table.names), table.name,
-            " WHERE " + " AND ".join(conditions) if conditions else "", order,
-        )  # fmt: skip
+    def _scan(self, table, *span):
+        statement, values = sqltext.scan(table, *span, "?")
         with self._reading() as db:
-            rows = db.execute(sql, (*values, -1 if limit is None else limit))
+            rows = db.execute(statement, values)
             return [dict(zip(table.names, row, strict=True)) for row in rows]
 
     def _counts(self, table, prefix):
-        where = " AND ".join("%s = ?" % name for name in table.key[: len(prefix)]) or "1"
+        condition = sqltext.equal(table.key[: len(prefix)], "?")
         with self._reading() as db:
-            return _one(db, "SELECT count(*) FROM %s WHERE %s" % (table.name, where), prefix)
+            return _one(db, "SELECT count(*) FROM %s WHERE %s" % (table.name, condition), prefix)
 
     def _changed(self, after_lsn, limit):
-        shipped = [table for table in TABLES.values() if table.shipped]
         with self._reading() as db, _snapshot(db):
-            lsns = []
-            for table in shipped:
-                sql = "SELECT lsn FROM %s WHERE lsn > ? ORDER BY lsn LIMIT ?" % table.name
-                lsns += [lsn for (lsn,) in db.execute(sql, (after_lsn, limit))]
-            lsns.sort()
-            last = lsns[limit - 1] if len(lsns) >= limit else (lsns[-1] if lsns else 0)
-            out = []
-            for order, table in enumerate(shipped):
-                sql = "SELECT %s FROM %s WHERE lsn > ? AND lsn <= ? ORDER BY lsn, %s" % (
-                    ", ".join(table.names), table.name, ", ".join(table.key)
-                )  # fmt: skip
-                for row in db.execute(sql, (after_lsn, last)):
-                    out.append((row[-1], order, dict(zip(table.names, row, strict=True))))
-        out.sort(key=lambda entry: entry[:2])
-        return [(shipped[order].name, row) for _, order, row in out]
+            return sqltext.changed(db.execute, after_lsn, limit, "?")
 
     # --- writing ---
 
@@ -226,7 +198,7 @@ class SqliteStorage(Storage):
         with self._explained():
             for table, row in rows:
                 row["lsn"] = lsn
-                self._writer.execute(_UPSERT[table.name], tuple(row.values()))
+                self._writer.execute(UPSERTS[table.name], tuple(row.values()))
         self._lsn = lsn
         return lsn
 
@@ -284,35 +256,13 @@ class SqliteStorage(Storage):
 
 
 def ddl():
-    """The statements that make all tables, in plain SQL."""
-    for table in TABLES.values():
-        columns = ["%s %s NOT NULL" % (n, TYPES[t]) for n, t in table.columns.items()]
-        columns.append("lsn INTEGER NOT NULL")
-        columns.append("PRIMARY KEY (%s)" % ", ".join(table.key))
-        # versions keep their rows in the order of writing; the others are their own index
-        options = "STRICT" if table.append_only else "STRICT, WITHOUT ROWID"
-        yield "CREATE TABLE %s (%s) %s" % (table.name, ", ".join(columns), options)
-        for name, index in table.indexes.items():
-            if name:
-                yield "CREATE UNIQUE INDEX %s_%s ON %s (%s)" % (
-                    table.name, name, table.name, ", ".join(index))  # fmt: skip
-        yield "CREATE INDEX %s_lsn ON %s (lsn)" % (table.name, table.name)
+    """The statements that make a new database, in plain SQL."""
+    # versions keep their rows in the order of writing; the others are their own index
+    yield from sqltext.ddl(
+        TYPES, lambda table: " STRICT" if table.append_only else " STRICT, WITHOUT ROWID"
+    )
     yield "CREATE TABLE log_position (one INTEGER PRIMARY KEY, lsn INTEGER NOT NULL) STRICT"
     yield "INSERT INTO log_position VALUES (1, 0)"
-
-
-def _upsert(table):
-    names = [name for name in table.names if name not in table.key]
-    sql = "INSERT INTO %s (%s) VALUES (%s)" % (
-        table.name, ", ".join(table.names), ", ".join("?" * len(table.names))
-    )  # fmt: skip
-    if table.append_only:
-        return sql
-    changes = ", ".join("%s = excluded.%s" % (n, n) for n in names)
-    return "%s ON CONFLICT (%s) DO UPDATE SET %s" % (sql, ", ".join(table.key), changes)
-
-
-_UPSERT = {table.name: _upsert(table) for table in TABLES.values()}
 
 
 def _one(connection, sql, values=()):
