@@ -1,7 +1,5 @@
 """Campaigns on boards: the oracle, the tap, and whole runs on emulated boards, good and bad."""
 
-import argparse
-import io
 import json
 import os
 import pty
@@ -14,6 +12,7 @@ import tty
 from xml.etree import ElementTree
 
 import pytest
+from bad_boards import ONCE, parsed, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,10 +25,9 @@ from drybag_host.emulator.boards import EmulatedBoard
 from drybag_host.errors import Usage
 from drybag_host.image import firmware
 from drybag_host.link import HandsetLink
-from drybag_host.output import Output
 from drybag_host.power import Switch
 from drybag_host.power_errors import NotSwitching, SwitchFailed
-from drybag_host.rig import boards, boards_options
+from drybag_host.rig import boards
 from drybag_host.rig.board_oracle import PREFIX, BoardOracle, Content, Writer, read_records
 from drybag_host.rig.errors import CannotJudge
 from drybag_host.rig.tap import Plan, PowerGone, Tap, answers
@@ -215,79 +213,6 @@ def test_a_board_that_answers_is_not_off(wire):
 
 # -- whole runs ---------------------------------------------------------------------------------
 
-FORGETFUL = b"""\
-import handset.verbs as verbs
-real, held = verbs._apply, []
-def late(journal, ops):
-    seq = journal.last_seq + len(ops)
-    if held:
-        real(journal, held.pop())
-        seq += 1
-    held.append(ops)
-    return seq
-verbs._apply = late
-"""
-
-
-ONCE = b"""\
-import os
-import machine
-import drybag.journal
-from drybag.errors import NotMountable
-real = drybag.journal.mount
-def mount(*args):
-    if "seen" in os.listdir("/") and machine.reset_cause() == machine.PWRON_RESET:
-        raise NotMountable("torn to pieces")
-    open("/seen", "w").close()
-    return real(*args)
-drybag.journal.mount = mount
-"""
-
-
-@pytest.fixture(scope="module")
-def first_home(tmp_path_factory):
-    """Where `image` is made; its cache of compiled modules serves others."""
-    return tmp_path_factory.mktemp("image")
-
-
-@pytest.fixture(scope="module")
-def image(first_home):
-    """A flash image with the firmware, formatted by a first boot."""
-    home = first_home
-    board = EmulatedBoard.create("blank", home=home)
-    board.start()
-    with HandsetLink(SerialConsole(board.console)) as link:
-        link.hello()
-    board.stop()
-    return board.image.read_bytes()
-
-
-@pytest.fixture
-def board(tmp_path, monkeypatch, image):
-    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
-    file = tmp_path / "flash.bin"
-    file.write_bytes(image)
-    board = EmulatedBoard.create("b", image=file)
-    yield board
-    if board.is_running:
-        board.stop()
-
-
-def parsed(*words):
-    parser = argparse.ArgumentParser()
-    boards_options.add_arguments(parser)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--report")
-    args = parser.parse_args([*words])
-    args.out = Output(stdout=io.StringIO(), stderr=io.StringIO())
-    args.tool_version = lambda: "test"
-    return args
-
-
-def said(args):
-    return args.out.stdout.getvalue() + args.out.stderr.getvalue()
-
-
 def test_cuts_on_an_emulated_board(board, tmp_path):
     board.start()
     theirs = [("put", 1, b"theirs-%d" % i, b"FN:Person %d\n" % i, (), 0) for i in range(5)]
@@ -318,17 +243,13 @@ def test_cuts_on_an_emulated_board(board, tmp_path):
         assert {r.uid for _, r in link.changes(0) if not r.deleted} == {op[2] for op in theirs}
 
 
-def test_a_handset_that_acknowledges_too_early_is_caught(tmp_path, monkeypatch, first_home):
-    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path))
-    files = firmware.firmware_files(cache_dir=first_home / "cache" / "mpy")
-    files["/main.py"] = FORGETFUL + files["/main.py"]
-    board = EmulatedBoard.create("b", files_in_vfs=files)
+def test_a_handset_that_acknowledges_too_early_is_caught(forgetful):
     args = parsed("--target", "emu:b", "--power", "emu", "--cuts", "1", "--seed", "1")
     report, code = boards.run_command(args)
-    assert code == 1 and report.failures and not board.is_running
+    assert code == 1 and report.failures and not forgetful.is_running
     assert {f.what for f in report.failures} & {"record lost", "deleted came back"}
     failure = report.failures[0]
-    assert failure.id.startswith("board-1-") and failure.expected != failure.found
+    assert failure.id.startswith("r1:board@b:life-1:1:") and failure.expected != failure.found
     assert "none: something was lost" in said(args) and report.run["bound"] == ""
 
 

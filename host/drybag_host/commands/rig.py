@@ -183,9 +183,10 @@ def _run(args):
 
 
 def _replay(args):
-    from drybag_host.rig import replay
+    from drybag_host.rig import board_replay, ids, replay
 
-    steps, result = replay.replay(args.id)
+    is_board = ids.decode(args.id).is_board
+    steps, result = (board_replay if is_board else replay).replay(args.id)
     args.out.document({"id": args.id, "steps": steps, **result})
     last = None
     for step in steps:
@@ -198,12 +199,24 @@ def _replay(args):
         return 0
     args.out.line("FAILED: %s\n  expected %s\n  found    %s" % (
         result["failure"], result["expected"], result["found"]))  # fmt: skip
+    if "recorded" in result:
+        args.out.warn("as it was recorded: a real board's flash of that instant is not known, so "
+                      "it cannot be run again. Its partition after the recovery: %s"
+                      % result["recorded"])  # fmt: skip
+        return 3
     return 1
 
 
 def _shrink(args):
+    from drybag_host.errors import Usage
     from drybag_host.rig import ids, shrink
 
+    if ids.decode(args.id).is_board:
+        raise Usage(
+            "a board's id names a flash that many cuts and writes have made: there is no workload "
+            "to make smaller",
+            "drybag rig replay shows it, drybag rig image writes it to a file",
+        )
     best, what, tried = shrink.shrink(args.id, args.out.say, 60 * args.minutes)
     word = ids.encode(best)
     args.out.document({"id": word, "was": args.id, "failure": what, "tried": tried})
@@ -213,8 +226,10 @@ def _shrink(args):
 
 def _image(args):
     from drybag_host.image import flash
-    from drybag_host.rig import flashimage, replay
+    from drybag_host.rig import flashimage, ids, replay
 
+    if ids.decode(args.id).is_board:
+        return _board_image(args)
     data, result = replay.flash_image(args.id, args.depth)
     if args.board:
         data = flashimage.whole_flash(args.board, data)
@@ -224,3 +239,17 @@ def _image(args):
     args.out.line("%s: %d bytes, %s" % (args.file, len(data), what))
     if result["unstable"]:
         args.out.warn("cells that read differently from read to read are fixed in an image")
+
+
+def _board_image(args):
+    from drybag_host.errors import Usage
+    from drybag_host.image import flash
+    from drybag_host.rig import board_replay
+
+    if args.board:
+        raise Usage("--board is for ids of the emulated flash: this one's is a board's already")
+    data, what = board_replay.flash_image(args.id, args.depth)
+    flash.write(args.file, data)
+    args.out.document({"file": args.file, "bytes": len(data), "what": what})
+    args.out.line("%s: %d bytes, %s" % (args.file, len(data), what))
+    return 0

@@ -103,6 +103,19 @@ class EmulatedBoard:
             shutil.rmtree(spare, ignore_errors=True)
         return cls(name, home)
 
+    @classmethod
+    def like(cls, name, chip, image, home=None, boots=0):
+        """A new board as `chip` (another board's) says, with this flash (bytes), not started.
+
+        `boots`: how often that one had booted; what unsteady cells read follows from it.
+        """
+        folder = _emulator_dir(home) / name
+        folder.mkdir(parents=True)
+        flash.write(folder / "flash.bin", image)
+        _write_chip(folder, {**chip, "image": "flash.bin"})
+        files.write_json(folder / "state.json", {"boots": boots})
+        return cls(name, home)
+
     # -- what it is ---------------------------------------------------------------------------
     @property
     def chip(self):
@@ -188,7 +201,8 @@ class EmulatedBoard:
         if not self.is_running or self._ask("power_off", seed=seed).get("error"):
             raise NotRunning("'%s' has no power" % self.name)
 
-    def power_on(self, cut_at=None, cut_state=None, seed=None, timing=False, baud=None):
+    def power_on(self, cut_at=None, cut_state=None, seed=None, timing=False, baud=None,
+                 trace=None):  # fmt: skip
         """Power on, starting the board if need be. Raises AlreadyRunning if it has power.
 
         `cut_at`: cut the power at the n-th program or erase command from now (1: the first), left
@@ -203,6 +217,7 @@ class EmulatedBoard:
             "seed": seed,
             "timing": timing,
             "baud": baud,
+            "trace": trace and str(Path(trace).absolute()),
         }
         if not self.is_running:
             self._launch(request)
@@ -397,12 +412,9 @@ def _fill(folder, model, home, files_in_vfs, image):
     else:
         image = str(Path(image).resolve())
     shutil.copyfile(model.file, folder / "board.toml")
-    (folder / "wifi").write_bytes(b"0")
-    (folder / "lock").touch()
-    (folder / "counters").write_bytes(bytes(files.COUNTERS_BYTES))
     unique_id = bytes([0x24, 0x6F, 0x28]) + secrets.token_bytes(3)
-    files.write_json(
-        folder / "chip.json",
+    _write_chip(
+        folder,
         {
             "board": model.name,
             "image": image,
@@ -414,3 +426,11 @@ def _fill(folder, model, home, files_in_vfs, image):
             "chip": model.chip,
         },
     )
+
+
+def _write_chip(folder, chip):
+    """The files of a board beside its image."""
+    (folder / "wifi").write_bytes(b"0")
+    (folder / "lock").touch()
+    (folder / "counters").write_bytes(bytes(files.COUNTERS_BYTES))
+    files.write_json(folder / "chip.json", chip)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 COUNTERS_BYTES = 160
 _DATA_AT = 96
+_TRACE_HEAD = 32
+_PROGRAM = 1
 _MAGIC = 0x4252444F4D554531
 _NAMES = (
     "reads",
@@ -94,3 +96,20 @@ def clear_under_way(path):
     with open(path, "r+b") as f:
         f.seek(64)
         f.write(bytes(8))
+
+
+def read_trace(path):
+    """[(op, address, data or None)] of the flash commands in a trace, the last maybe cut short.
+
+    Finalisers of MicroPython, which may not allocate, write without a trace.
+    """
+    data, at, commands = Path(path).read_bytes(), 0, []
+    while at + _TRACE_HEAD <= len(data):
+        op, address, size, _ = array("Q", data[at : at + _TRACE_HEAD])
+        at += _TRACE_HEAD
+        if op == _PROGRAM and at + size > len(data):
+            break
+        commands.append(("program", address, data[at : at + size]) if op == _PROGRAM
+                        else ("erase", address, None))  # fmt: skip
+        at += size
+    return commands

@@ -61,6 +61,7 @@ class Supervisor:
         self._boots = read_json(folder + "/state.json", {}).get("boots", 0)
         self._cut = (0, None, 0)
         self._timing = False
+        self._trace = None
         self._crashes = 0
         self._running = True
         self._resets = deque(maxlen=_RESETS_A_SECOND)
@@ -104,12 +105,14 @@ class Supervisor:
         write_json(self.folder + "/state.json", self.state())
 
     # -- power --------------------------------------------------------------------------------
-    def power_on(self, cut_at=None, cut_state=None, seed=None, timing=False, baud=None):
+    def power_on(self, cut_at=None, cut_state=None, seed=None, timing=False, baud=None,
+                 trace=None):  # fmt: skip
         self._reset_chip_state()
         self.console.power_off()
         commands = read_counters(self._counters_path)[0]["commands"]
         self._cut = (commands + cut_at if cut_at else 0, cut_state, seed or 1)
         self._timing = timing
+        self._trace = trace
         self.console.baud = baud
         self._power = True
         self._fell = None
@@ -181,6 +184,7 @@ class Supervisor:
             "clock_offset_us": self._clock_offset_us,
             "rtc_memory": self._rtc_memory,
             "timing": self._timing,
+            "trace": self._trace,
             "cut_at": cut_at,
             "cut_state": cut_state,
             "cut_seed": cut_seed,

@@ -55,6 +55,31 @@ def from_handset(session, path, advance_to=None, whole=False):
     )
 
 
+class _Alone:
+    """A session of one HandsetLink that nobody opens anew."""
+
+    def __init__(self, link):
+        self.link = link
+
+    def attempt(self, work):
+        return work(self.link)
+
+    def progressed(self):
+        return None
+
+
+def whole_pim(link):
+    """The bytes of the `pim` of the handset at the other end of a HandsetLink, as they are now.
+
+    Raises LinkError, NotVerified.
+    """
+    session = _Alone(link)
+    total = int.from_bytes(_ask(session, p.READ_FLASH, 0, 0), "little")
+    return b"".join(
+        _piece(session, p.READ_FLASH, first, total) for first in range(0, total, PIECE_SECTORS)
+    )
+
+
 def _piece(session, verb, first, total):
     """The bytes of up to PIECE_SECTORS sectors, compared with the SHA-256 behind them."""
     count = min(PIECE_SECTORS, total - first)

@@ -16,7 +16,7 @@ class Switch:
 
     `settle_s`: how long the supply takes to fall then (capacitors). `reset_only`: it holds the
     processor in reset and the flash keeps its power. `knows_commands`: `arm` can choose a flash
-    command to cut, and `fell` says where each cut fell.
+    command to cut, `fell` says where each cut fell, and the flash commands go to the file `trace`.
     """
 
     name = kind = ""
@@ -24,6 +24,7 @@ class Switch:
     off_s = 1.0
     reset_only = False
     knows_commands = False
+    trace = None
 
     def off(self, seed=None):
         """Take the power away. `seed`: what is left to chance, where the switch can repeat it."""

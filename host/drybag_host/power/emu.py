@@ -37,7 +37,7 @@ class EmulatedPower(Switch):
     def on(self):
         armed, self._armed = self._armed, {}
         try:
-            self._board.power_on(timing=self._timing, **armed)
+            self._board.power_on(timing=self._timing, trace=self.trace, **armed)
         except AlreadyRunning:
             return
 

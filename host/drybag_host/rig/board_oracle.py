@@ -10,6 +10,8 @@ from collections import namedtuple
 from drybag import layout
 from drybag import protocol as p
 from drybag import protocolhost as ph
+from drybag.errors import DrybagError
+from drybag_host.errors import LinkError
 
 PREFIX = b"drybag-rig-"
 Content = namedtuple("Content", "body blobs")
@@ -87,6 +89,14 @@ class BoardOracle:
         self._settle(dict(found))
         return problems
 
+    def expects(self):
+        """What must be there, as lines of text."""
+        lines = [_text(key, self.live) for key in sorted(self.live)]
+        if self.flight:
+            flight = ", ".join(map(say_op, self.flight))
+            lines.append("in flight, all or nothing: " + flight)
+        return lines
+
     def _differences(self, want, found, flying):
         problems = []
         for key in sorted(set(want) | set(found)):
@@ -121,6 +131,13 @@ def _text(key, records):
     body = records[key].body
     sha = hashlib.sha256(body).hexdigest()[:8]
     return "%s: %d bytes, %s" % (name, len(body), sha)
+
+
+def say_op(op):
+    """An operation as text: 'put note drybag-rig-3 (120 bytes)'."""
+    size = "" if op[0] == "delete" else " (%d bytes)" % len(op[3])
+    kind = layout.KIND_NAMES.get(op[1], op[1])
+    return "%s %s %s%s" % (op[0], kind, op[2].decode("utf-8", "replace"), size)
 
 
 class Writer:
@@ -199,3 +216,37 @@ def read_records(link, since):
             else:
                 found[key] = Content(record.body, tuple(bytes(sha) for sha in record.blobs))
     return found
+
+
+def judge_boot(link, info, oracle, baseline):
+    """What is wrong after a boot, a list of Mismatch. `info`: what HELLO said; `baseline`: the seq
+    after which the rig's own records begin. Raises LinkError."""
+    fault = info.get("error")
+    if fault:
+        return [Mismatch("mount lost", "a journal", fault["message"])]
+    try:
+        found = read_records(link, baseline)
+        problems = oracle.judge(found, info["last_seq"])
+        for content in found.values():
+            problems += _blob_problems(link, content)
+    except LinkError:
+        raise
+    except DrybagError as error:
+        problems = [Mismatch("record lost", "%d records" % len(oracle.live), str(error))]
+    return problems
+
+
+def _blob_problems(link, content):
+    """What is wrong with the blobs of one record: a list of Mismatch."""
+    problems = []
+    for sha in content.blobs:
+        try:
+            data = b"".join(link.read_blob(sha))
+            found = hashlib.sha256(data).hexdigest()[:8]
+        except LinkError:
+            raise
+        except DrybagError as error:
+            found = str(error)
+        if found != sha.hex()[:8]:
+            problems.append(Mismatch("record lost", "photo %s" % sha.hex()[:8], found))
+    return problems

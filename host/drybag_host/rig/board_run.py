@@ -9,9 +9,18 @@ from drybag import layout
 from drybag import protocol as p
 from drybag.errors import DrybagError, NoSpace
 from drybag_host.errors import LinkError, NoSuchTarget, NotAHandset, PortBusy
+from drybag_host.image import dumping
 from drybag_host.link import HandsetLink
 from drybag_host.power_errors import NotSwitching
-from drybag_host.rig.board_oracle import PREFIX, BoardOracle, Mismatch, Writer, read_records
+from drybag_host.rig.board_keep import Keeper
+from drybag_host.rig.board_oracle import (
+    PREFIX,
+    BoardOracle,
+    Mismatch,
+    Writer,
+    judge_boot,
+    read_records,
+)
 from drybag_host.rig.errors import CannotJudge
 from drybag_host.rig.tap import Plan, Tap, answers
 
@@ -48,14 +57,17 @@ class Cut:
 class BoardRun:
     """A board behind `open_console()`, its `switch`, and all that is drawn from `seed`.
 
-    `cuts`: a Cut each; `problems`: (cut number, Mismatch), where 0 is the one of `prepare`.
-    Methods raise CannotJudge, SwitchFailed, NotSwitching, MountLost.
+    `cuts`: a Cut each; `problems`: (cut number, Mismatch, id), where 0 is the cut of `prepare`.
+    `keeper`: keeps the flash of a cut after which something was missing. Methods raise
+    CannotJudge, SwitchFailed, NotSwitching, MountLost.
     """
 
-    def __init__(self, open_console, switch, seed, boot_timeout_s=30.0):
+    def __init__(self, open_console, switch, seed, boot_timeout_s=30.0, keeper=None):
         self._open_console = open_console
         self.switch = switch
         self.seed = seed
+        self.keeper = keeper or Keeper("board", seed, None, None)
+        self.operations = []
         self._boot_timeout_s = boot_timeout_s
         self.oracle = BoardOracle()
         self._writer = Writer(random.Random(seed), self.oracle)
@@ -144,6 +156,8 @@ class BoardRun:
     def cut(self, number):
         """Power on, judge what is there, write, cut the power. Returns the Cut."""
         plan = self.plan(number)
+        self.operations = []
+        self.keeper.begins(number, plan.how)
         if plan.how == "command":
             self.switch.arm(plan.count, plan.state, plan.seed)
         self._power_on()
@@ -165,6 +179,7 @@ class BoardRun:
         self._check_off()
         if self.switch.knows_commands:
             cut.fell = self.switch.fell()
+        self.keeper.fell(cut.fell, plan.seed, bool(self.operations), self.oracle, self.operations)
         return cut
 
     def _live(self, tap):
@@ -185,8 +200,10 @@ class BoardRun:
                 self.oracle.blobs[blob[0]] = blob[1]
                 link.put_blob(blob[0], len(blob[1]), blob[1])
             self.oracle.begin(ops)
+            self.operations.append((ops, None))
             for ack in link.put_records(ops):
                 self.oracle.ack(ack.seq)
+                self.operations[-1] = ops, ack.seq
                 tap.acked()
         except NoSpace:
             self.oracle.refused()
@@ -210,34 +227,27 @@ class BoardRun:
     # -- judging --------------------------------------------------------------------------------
     def _judge(self, link):
         """Compare what is there with what was acknowledged; what is pending is judged then."""
-        fault = self.info.get("error")
-        if fault:
-            self._problem(Mismatch("mount lost", "a journal", fault["message"]))
-            self._judged()
-            raise MountLost
-        try:
-            found = read_records(link, self._baseline)
-            problems = self.oracle.judge(found, self.info["last_seq"])
-            for content in found.values():
-                problems += _blob_problems(link, content)
-        except LinkError:
-            raise
-        except DrybagError as error:
-            problems = [Mismatch("record lost", "%d records" % len(self.oracle.live), str(error))]
-        for problem in problems:
-            self._problem(problem)
+        problems = judge_boot(link, self.info, self.oracle, self._baseline)
+        if problems:
+            with link.console.spared():
+                for problem in problems:
+                    self._problem(problem, link)
         self._judged()
+        if self.info.get("error"):
+            raise MountLost
 
     def _judged(self):
         for cut in self._pending:
             cut.judged = True
         self._pending = []
 
-    def _problem(self, mismatch):
+    def _problem(self, mismatch, link=None):
         number = self.cuts[-1].number if self.cuts else 0
         for cut in self._pending or self.cuts[-1:]:
             cut.failed = True
-        self.problems.append((number, mismatch))
+        dump = None if link is None else lambda: dumping.whole_pim(link)
+        word = self.keeper.keep(mismatch, self.info, self._baseline, dump)
+        self.problems.append((number, mismatch, word))
 
     # -- power and link -------------------------------------------------------------------------
     def _open(self):
@@ -309,22 +319,6 @@ class BoardRun:
                 "is it the right channel and polarity, has the supply time to fall (settle_s), "
                 "and is the board fed from nowhere else, such as its USB cable?",
             )
-
-
-def _blob_problems(link, content):
-    """What is wrong with the blobs of one record: a list of Mismatch."""
-    problems = []
-    for sha in content.blobs:
-        try:
-            data = b"".join(link.read_blob(sha))
-            found = hashlib.sha256(data).hexdigest()[:8]
-        except LinkError:
-            raise
-        except DrybagError as error:
-            found = str(error)
-        if found != sha.hex()[:8]:
-            problems.append(Mismatch("record lost", "photo %s" % sha.hex()[:8], found))
-    return problems
 
 
 def _content_sha(record):

@@ -2,12 +2,15 @@
 
 import contextlib
 import random
+import tempfile
 import time
+from pathlib import Path
 
 from drybag.errors import DrybagError
 from drybag_host.errors import HostError, Usage
 from drybag_host.output import count_text, duration_text
 from drybag_host.rig import boards_options
+from drybag_host.rig.board_keep import Keeper, kept_folder
 from drybag_host.rig.board_run import BoardRun, MountLost
 from drybag_host.rig.errors import CannotJudge
 from drybag_host.rig.exposure import exposure
@@ -82,8 +85,18 @@ class _Bench:
             )
         self._emulated(self.target)
         self.run_ = BoardRun(
-            lambda: open_console(self.target), self.switch, seed, args.boot_timeout
-        )
+            lambda: open_console(self.target), self.switch, seed, args.boot_timeout,
+            self._keeper(args.target, seed),
+        )  # fmt: skip
+
+    def _keeper(self, target, seed):
+        """What keeps the flash of a bad moment; of an emulated board in this run's power."""
+        known = self.switch.knows_commands and self._board is not None
+        self._folder = tempfile.TemporaryDirectory(prefix="drybag-rig-")
+        trace = Path(self._folder.name) / "trace"
+        if known:
+            self.switch.trace = trace
+        return Keeper(target, seed, self._board if known else None, trace)
 
     def _emulated(self, target):
         """What is known of an emulated board only."""
@@ -102,11 +115,13 @@ class _Bench:
         return self
 
     def __exit__(self, *exc):
+        self.switch.trace = None
         with contextlib.suppress(HostError, OSError):
             if self.switch.knows_commands and self.stopped_by is not None:
                 self.switch.off()  # a cut may still be armed
             self.switch.on()
         self.switch.close()
+        self._folder.cleanup()
         if self._stop_at_end is not None and self._stop_at_end.is_running:
             self._stop_at_end.stop()
         return False
@@ -141,8 +156,9 @@ class _Bench:
             while number - 1 != total and (deadline is None or time.monotonic() < deadline):
                 known = len(self.run_.problems)
                 self.run_.cut(number)
-                for at, problem in self.run_.problems[known:]:
-                    self.out.warn("after cut %d: %s: expected %s; found %s" % (at, *problem))
+                for at, problem, word in self.run_.problems[known:]:
+                    self.out.warn("after cut %d: %s: expected %s; found %s (%s)"
+                                  % (at, *problem, word))  # fmt: skip
                 number += 1
                 bar.advance()
 
@@ -185,10 +201,10 @@ class _Bench:
         report.total, report.distinct, report.boots = len(run.cuts), len(judged), len(judged)
         for cut in run.cuts:
             self._count(cut)
-        for number, problem in run.problems:
+        for number, problem, word in run.problems:
             how = next((cut.how for cut in run.cuts if cut.number == number), "idle")
             report.failures.append(
-                Failure("board-%d-%d" % (run.seed, number), how, *map(str, problem))
+                Failure(word, how, *map(str, problem))
             )
         self._not_judged(len(run.cuts) - len(judged))
         clean = sum(cut.how in AT_RANDOM and not cut.failed for cut in judged)
@@ -201,6 +217,7 @@ class _Bench:
             random_cuts=clean,
             bound=bound,
             left=self._left,
+            kept=str(kept_folder()) if run.keeper.kept else "",
         )
         if self._board is not None:
             now = self._board.counters
@@ -266,6 +283,8 @@ class _Bench:
             ("bound", run["bound"] or self._no_bound()),
             ("left behind", run["left"] or "perhaps records of the rig: run it again"),
         ]
+        if run.get("kept"):
+            facts.append(("kept", "%s: drybag rig replay ID" % run["kept"]))
         if run.get("page"):
             facts.append(("report", run["page"]))
         out.facts("Ended early" if report.partial else "Done", facts)

@@ -5,6 +5,11 @@
 version of the rig's format, subject, workload, seed of the workload, then a cut for each depth:
 number of the flash command, letter of the torn state, seed of that state. Characters that a shell
 or the format itself would take amiss are written %XX.
+
+    r1:board@demo:life-7:11:23n981
+
+Life 7 (between two cuts) of a campaign on the board `demo`: what was written follows from the
+seed, the flash it began with was kept, see board_keep.py. Of a real board the cut is not known.
 """
 
 import re
@@ -20,6 +25,7 @@ MAX_DEPTH = 64
 _CUT = re.compile(r"(0|[1-9][0-9]{0,8})([a-z])(0|[1-9][0-9]{0,9})", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _PLAIN = "!,=+@/"
+_BOARD, _LIFE = "board@", "life-"
 
 
 class RigId(NamedTuple):
@@ -29,6 +35,17 @@ class RigId(NamedTuple):
     workload: str
     seed: int
     cuts: tuple = ()
+
+    @property
+    def is_board(self):
+        """Of a campaign on a board, whose flash was kept?"""
+        return self.subject.startswith(_BOARD)
+
+
+def of_board(target, life, seed, cuts):
+    """The RigId of a cut, or of a row of them, in a campaign on that board."""
+    name = target.removeprefix("emu:").rsplit("/", 1)[-1]
+    return RigId(_BOARD + name, _LIFE + str(life), seed, tuple(cuts))
 
 
 def encode(rig_id):
@@ -57,7 +74,7 @@ def decode(word):
             % (word[:40], version[1:], VERSION),
             "replay it with the Drybag that printed it, or run the campaign again with this one",
         )
-    if len(fields) < 4:
+    if len(fields) < (3 if fields[:1] and unquote(fields[0]).startswith(_BOARD) else 4):
         raise BadRigId("'%s' is cut short: subject, workload, seed and a cut must follow" % word)
     subject, workload, seed, *cuts = fields
     if not _NUMBER.fullmatch(seed):

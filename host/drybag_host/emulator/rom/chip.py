@@ -24,6 +24,7 @@ _air = open(6, "rb")
 _interrupt_out = open(7, "rb")
 _interrupt_in = open(8, "wb")
 _counters_file = open(5, "r+b")
+_trace = open(config["trace"], "ab") if config["trace"] else None
 # magic, reads, read bytes, programs, programmed bytes, erases, overprograms, commands,
 # then the command under way: op, address, length, 0; then its data (at most 64 bytes)
 _counters = array("Q", [0] * 12)
@@ -92,6 +93,8 @@ def _command_begins(op, addr, data):
     if op == "erase":
         c[8] = _ERASE
         c[10] = 0
+        if _trace:
+            _trace.write(memoryview(c)[8:])
         save_counters()
         if config["timing"]:
             _sleep_us(45000)
@@ -99,6 +102,9 @@ def _command_begins(op, addr, data):
     n = len(data)
     c[8] = _PROGRAM
     c[10] = n
+    if _trace:
+        _trace.write(memoryview(c)[8:])
+        _trace.write(data)
     _counters_file.seek(_DATA_AT)
     _counters_file.write(data)
     save_counters()
