@@ -61,6 +61,7 @@ EXIT_CODES = (
     (60, "StorageError", "the hub's database refused, failed or cannot be reached"),
     (61, "StorageInUse", "another hub process serves this database"),
     (62, "StorageBusy", "another process holds the hub's database for too long"),
+    (63, "RemoteFailed", "the store of blobs or copies refused, or cannot be reached"),
     (70, "unexpected", "a bug: run again with --debug and report what it prints"),
     (130, "interrupted", "stopped with Ctrl-C; what was reported as done is done"),
     (141, "closed pipe", "the program that read the output went away"),

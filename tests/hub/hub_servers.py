@@ -101,3 +101,33 @@ def postgres_url(server):
     finally:
         with server.admin() as admin:
             admin.execute("SET client_min_messages = warning; DROP SCHEMA %s CASCADE" % name)
+
+
+@contextlib.contextmanager
+def s3_server():
+    """The address of a moto server: S3 over real HTTP, with the credentials it wants set."""
+    from moto.server import ThreadedMotoServer
+
+    names = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield "http://127.0.0.1:%d" % server.get_host_and_port()[1]
+    finally:
+        server.stop()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def s3_url(endpoint, prefix="hub"):
+    """The URL of an empty bucket's part on the server."""
+    from drybag_host.hub.objects import S3Objects
+
+    bucket = "bucket-%d" % next(_numbers)
+    url = "s3://%s/%s?endpoint=%s" % (bucket, prefix, endpoint)
+    S3Objects(url).client.create_bucket(Bucket=bucket)
+    return url
