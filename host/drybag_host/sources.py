@@ -5,6 +5,7 @@ import os
 
 from drybag.errors import Damaged, NotFound
 from drybag_host.targets import add_source, is_folder, open_session
+from drybag_host.virtual import is_virtual
 
 __all__ = ["BackupSource", "DumpSource", "HandsetSource", "add_source", "is_dump", "open_source"]
 
@@ -165,7 +166,7 @@ def describe(finding):
 
 def is_dump(text):
     """True if a DIR|TARGET names a regular file."""
-    return not text.startswith("emu:") and os.path.isfile(text)
+    return not is_virtual(text) and os.path.isfile(text)
 
 
 @contextlib.contextmanager

@@ -21,8 +21,11 @@ from drybag_host.errors import (
     PortBusy,
     Usage,
 )
+from drybag_host.virtual import is_virtual, virtual_board, virtual_boards
 
-TARGET_HELP = "emu:NAME, a serial port, rfc2217:// or socket://HOST:PORT, auto, or auto:SERIAL"
+TARGET_HELP = (
+    "emu:NAME, qemu:NAME, a serial port, rfc2217:// or socket://HOST:PORT, auto, or auto:SERIAL"
+)
 WAIT_S = 60
 MAX_FAILURES = 5
 _PAUSE_S = 0.25
@@ -66,18 +69,12 @@ def add_speed(parser):
 
 def is_folder(text):
     """True if a DIR|TARGET names a folder."""
-    return not text.startswith("emu:") and os.path.isdir(text)
+    return not is_virtual(text) and os.path.isdir(text)
 
 
 def candidates(wanted=""):
     """[(target, what it is)] of every handset that `auto` can find, or of `auto:WANTED`."""
-    from drybag_host.emulator.boards import list_boards
-
-    found = [
-        ("emu:" + row["name"], "emulated %s" % row["board"])
-        for row in list_boards()
-        if not wanted and row["running"] and row["power"] not in (False, "off")
-    ]
+    found = [] if wanted else virtual_boards()
     return found + [(p.device, p.description) for p in usb_ports(wanted)]
 
 
@@ -122,7 +119,7 @@ def resolve(text):
             "name one of them, or auto:SERIAL with its USB serial number",
             candidates=[name for name, _ in found],
         )
-    if not text.startswith("emu:") and not _is_url(text):
+    if not is_virtual(text) and not _is_url(text):
         _check_port(text)
     return text
 
@@ -165,7 +162,7 @@ def open_session(args, text=None, fault_ok=False):
     """A connected Session for the TARGET of a command line; `fault_ok`: see Session."""
     text = args.target if text is None else text
     target = resolve(text)
-    if target.startswith("emu:") and args.start:
+    if is_virtual(target) and args.start:
         _start_board(target, args.out)
     if not hasattr(args, "baud"):
         return Session(lambda: _connect(target), target, args.out, args.wait, fault_ok)
@@ -197,9 +194,7 @@ def _connect_fast(target, args):
 
 
 def _start_board(target, out):
-    from drybag_host.emulator.boards import EmulatedBoard
-
-    board = EmulatedBoard(target.partition(":")[2])
+    board = virtual_board(target)
     if not board.is_running:
         out.say("starting %s" % target)
         board.start()

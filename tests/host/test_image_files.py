@@ -28,6 +28,12 @@ def test_stock_firmware_of_every_version_is_taken_apart(chip, version, table):
     assert stock.parse(found.app, "app").app == found.app
 
 
+@pytest.mark.parametrize("chip", ["esp32", "esp32c3", "esp32s3"])
+def test_an_image_of_120_says_what_it_is_in_its_banner_alone(chip):
+    found = stock.parse(stock_images.firmware(chip, "v1.20.0", project="nameless"), "x.bin")
+    assert (found.project, found.version) == ("micropython", "v1.20.0")
+
+
 def test_the_stand_ins_are_images_to_esptool(tmp_path):
     path = tmp_path / "app.bin"
     path.write_bytes(stock.parse(STOCK, "x").app)

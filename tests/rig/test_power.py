@@ -43,7 +43,7 @@ def bench(tmp_path):
 
 
 def test_every_kind_explains_itself_and_its_example_is_right():
-    assert {"emu", "command", "uhubctl", "relay", "rts", "dtr", "http", "labgrid"} == set(
+    assert {"emu", "qemu", "command", "uhubctl", "relay", "rts", "dtr", "http", "labgrid"} == set(
         power.kinds()
     )
     for kind in power.kinds():

@@ -1,4 +1,4 @@
-"""Consoles of boards: emulated or at a serial port. An open console is a few calls:
+"""Consoles of boards: emulated, in QEMU or at a serial port. An open console is a few calls:
 
 read(timeout_s) -> bytes   what has come, b"" after the time
 write(data)                all of it
@@ -15,6 +15,8 @@ import time
 
 import serial
 
+from drybag_host.board.qemu import QemuBoard
+from drybag_host.board_errors import NotRunning
 from drybag_host.emulator.boards import EmulatedBoard
 from drybag_host.errors import LinkLost, NoSuchTarget, PortBusy
 
@@ -93,13 +95,24 @@ def _open_emulated(target):
     return SerialConsole(board.console, name=target, reset=board.reset)
 
 
-BACKENDS = {"emu": _open_emulated, "serial": SerialConsole}
+def _open_qemu(target):
+    board = QemuBoard(target.partition(":")[2])
+    board.wait_prompt()
+    try:
+        return SerialConsole(board.console, name=target, reset=board.reset)
+    except (NotRunning, PortBusy):
+        if board.is_powered:
+            raise
+        raise LinkLost("%s has no power" % target) from None
+
+
+BACKENDS = {"emu": _open_emulated, "qemu": _open_qemu}
 
 
 def open_console(target):
-    """The console of `emu:NAME`, of a serial port's path or of a URL of pyserial.
+    """The console of `emu:NAME`, `qemu:NAME`, of a serial port's path or of a URL of pyserial.
 
     Raises UnknownBoardName, NotRunning, NoSuchTarget, PortBusy; the console itself LinkLost.
     """
-    kind = "emu" if target.startswith("emu:") else "serial"
-    return BACKENDS[kind](target)
+    kind = target.partition(":")[0]
+    return BACKENDS.get(kind, SerialConsole)(target)

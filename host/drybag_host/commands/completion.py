@@ -3,32 +3,36 @@
 ORDER = 95
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
-_EMU = "${DRYBAG_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/drybag}/emu"
+_HOME = "${DRYBAG_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/drybag}"
 PREAMBLE = {
     "bash": """
 _drybag_targets() {
-  compgen -W "auto $(cd "%s" 2>/dev/null && printf 'emu:%%s ' *)" -- "$1"
+  compgen -W "auto $(for kind in emu qemu; do
+    cd "%s/$kind" 2>/dev/null && printf "$kind:%%s " *; done)" -- "$1"
   compgen -f -- "$1"
 }
 """
-    % _EMU,
+    % _HOME,
     "zsh": """
 _drybag_targets() {
   local -a found
-  found=(auto ${=$(cd "%s" 2>/dev/null && printf 'emu:%%s ' *)})
+  found=(auto ${=$(for kind in emu qemu; do
+    cd "%s/$kind" 2>/dev/null && printf "$kind:%%s " *; done)})
   compadd -- $found
   _files
 }
 """
-    % _EMU,
+    % _HOME,
     "fish": """
 function _drybag_targets
   set -l home ~/.local/share/drybag
   set -q XDG_DATA_HOME; and set home $XDG_DATA_HOME/drybag
   set -q DRYBAG_HOME; and set home $DRYBAG_HOME
   echo auto
-  for board in $home/emu/*/
-    echo emu:(basename $board)
+  for kind in emu qemu
+    for board in $home/$kind/*/
+      echo $kind:(basename $board)
+    end
   end
   __fish_complete_path (commandline -ct)
 end

@@ -69,11 +69,11 @@ def fetch(args):
 
 def _stopped_board(args):
     """The emulated board if the target is one that does not run, else None."""
-    if not args.target.startswith("emu:") or args.start:
-        return None
-    from drybag_host.emulator.boards import EmulatedBoard
+    from drybag_host.virtual import is_virtual, virtual_board
 
-    board = EmulatedBoard(args.target.partition(":")[2])
+    if not is_virtual(args.target) or args.start:
+        return None
+    board = virtual_board(args.target)
     return None if board.is_running else board
 
 

@@ -21,6 +21,7 @@ _HEADER_BYTES, _SEGMENT_BYTES, _HASH_BYTES = 24, 8, 32
 _MOST_SEGMENTS = 16
 _DESC_AT, _DESC_MAGIC = 32, 0xABCD5432
 _BOOTLOADER_MOST_BYTES = 0x8000
+_BANNER = re.compile(rb"MicroPython (v\d+\.\d+[\w.-]*) on \d{4}-\d\d-\d\d")
 
 AppImage = namedtuple("AppImage", "chip data project version")
 Stock = namedtuple("Stock", "chip bootloader app rows project version")
@@ -73,10 +74,16 @@ def _xor(data):
 
 
 def _description(data):
-    """(project, version) of an application, empty strings for a bootloader."""
+    """(project, version) of an application, empty strings for a bootloader.
+
+    MicroPython 1.20 leaves both empty; its REPL's banner has them.
+    """
     if _u(data, _DESC_AT, 4) != _DESC_MAGIC:
         return "", ""
     texts = [data[at : at + 32].split(b"\0")[0] for at in (_DESC_AT + 48, _DESC_AT + 16)]
+    banner = None if texts[0] else _BANNER.search(data)
+    if banner:
+        texts = [b"micropython", banner[1]]
     return tuple(text.decode("ascii", "replace") for text in texts)
 
 

@@ -101,6 +101,11 @@ class _Bench:
     def _emulated(self, target):
         """What is known of an emulated board only."""
         self._board = self._pim = None
+        if target.startswith("qemu:"):
+            from drybag_host.board.qemu import QemuBoard
+
+            board = QemuBoard(target[5:])
+            self._stop_at_end = None if board.is_running else board
         if target.startswith("emu:"):
             from drybag_host.emulator.boards import EmulatedBoard
             from drybag_host.image import partitions

@@ -1,0 +1,403 @@
+"""Boards in QEMU: `qemu-system-xtensa` with an ESP32 machine, stock MicroPython and our flash.
+
+`$DRYBAG_HOME/qemu/NAME/`: qemu.json (settings), flash.bin, efuse.bin, lock (held by QEMU while
+the board has power), pid, state.json (started? at which port?), console.log (what the board has
+said since power-on), log (what QEMU itself said). Power off is SIGKILL.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from drybag_host.board_errors import (
+    AlreadyRunning,
+    ImageInUse,
+    ImageProblem,
+    NameTaken,
+    NotRunning,
+    UnknownBoardName,
+)
+from drybag_host.emulator.files import drybag_home, read_json, write_json
+from drybag_host.errors import EmulatorError, LinkLost, LinkTimeout
+from drybag_host.image import board_model, flash, whole
+
+PROGRAM = "qemu-system-xtensa"
+OPTIONS = ("-icount", "3,align=off,sleep=off")  # flash 6 to 10 times faster on two cores
+BOOT_S = 90
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_START_HINT = "'drybag qemu start NAME' starts a board"
+_PROMPTS = (b"drybag> ", b">>> ")
+_START_S = 20
+_PORT_TRIES = 5
+_POLL_S = 0.05
+_SAID_BYTES = 65536
+_LAUNCH = """
+import os, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+with open("pid", "w") as file:
+    file.write(str(os.getpid()))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def _folder(home):
+    return drybag_home(home) / "qemu"
+
+
+def board_names(home=None):
+    """The names of all boards in QEMU, sorted."""
+    return sorted(path.parent.name for path in _folder(home).glob("*/qemu.json"))
+
+
+def list_boards(home=None):
+    """[{"name", "board", "running", "power", "console", "image"}] of all, by name."""
+    rows = []
+    for name in board_names(home):
+        board = QemuBoard(name, home)
+        state = board.state()
+        rows.append({"name": name, "board": board.settings["board"],
+                     "running": state["running"], "power": state["power"],
+                     "console": state["console"], "image": str(board.image)})  # fmt: skip
+    return rows
+
+
+class QemuBoard:
+    """One board in QEMU by its name. Raises UnknownBoardName if there is none."""
+
+    def __init__(self, name, home=None):
+        self.name = name
+        self.home = home
+        self.folder = _folder(home) / name
+        if not _NAME.fullmatch(name) or not (self.folder / "qemu.json").exists():
+            known = ", ".join(board_names(home)) or "none yet"
+            raise UnknownBoardName(
+                "no board '%s' in QEMU (there are: %s)" % (name, known),
+                "'drybag qemu list' shows them, 'drybag qemu create NAME' makes one",
+            )
+
+    @classmethod
+    def create(cls, name, board="esp32-generic", home=None, micropython=None, image=None,
+               program=PROGRAM, machine=None, rom=None, network=None, options=None):  # fmt: skip
+        """A new board with a new flash, not started.
+
+        `micropython`: a Stock, with `image` None; `image`: use this flash, as it is. `program`,
+        `machine` (None: the chip's name), `rom` (folder, None: QEMU's own), `network` (what
+        follows -nic, None: none), `options`: more words, None: OPTIONS. Raises NameTaken,
+        BoardFileError, ImageProblem.
+        """
+        if not _NAME.fullmatch(name):
+            raise NameTaken(
+                "'%s' cannot be a name: letters, digits, '.', '_', '-', at most 64" % name
+            )
+        model = board_model.load(board)
+        folder = _folder(home) / name
+        if folder.exists():
+            raise NameTaken("there is a board '%s' in QEMU already" % name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        spare = folder.with_name(".%s.%s" % (name, secrets.token_hex(4)))
+        spare.mkdir()
+        try:
+            settings = {
+                "board": model.name, "program": program, "machine": machine or model.chip,
+                "rom": rom, "network": network, "chip": model.chip,
+                "options": list(OPTIONS if options is None else options),
+                "flash_bytes": model.flash_bytes,
+                "image": _new_image(spare, model, home, micropython, image),
+            }  # fmt: skip
+            write_json(spare / "qemu.json", settings)
+            (spare / "efuse.bin").write_bytes(efuse(bytes([0x24, 0x6F, 0x28])
+                                                    + secrets.token_bytes(3)))  # fmt: skip
+            (spare / "lock").touch()
+            try:
+                spare.rename(folder)
+            except OSError:
+                raise NameTaken("there is a board '%s' in QEMU already" % name) from None
+        finally:
+            shutil.rmtree(spare, ignore_errors=True)
+        return cls(name, home)
+
+    # -- what it is ---------------------------------------------------------------------------
+    @property
+    def settings(self):
+        return read_json(self.folder / "qemu.json", {})
+
+    @property
+    def image(self):
+        """Path of the flash image."""
+        return (self.folder / self.settings["image"]).resolve()
+
+    @property
+    def is_powered(self):
+        """Does QEMU run?"""
+        try:
+            with open(self.folder / "lock", "rb") as lock:
+                return not _free(lock, fcntl.LOCK_SH)
+        except FileNotFoundError:  # it was deleted
+            return False
+
+    @property
+    def is_running(self):
+        """Is it started (with power or without)?"""
+        return self.is_powered or bool(self._saved().get("started"))
+
+    @property
+    def console(self):
+        """URL of its serial line. Raises NotRunning."""
+        if not self.is_powered:
+            raise NotRunning(self._no_power(), _START_HINT)
+        return "socket://127.0.0.1:%d" % self._saved()["port"]
+
+    def state(self):
+        """A dict: running, power (`on`/`off`), console, boots."""
+        on, saved = self.is_powered, self._saved()
+        return {
+            "running": on or bool(saved.get("started")),
+            "power": "on" if on else "off",
+            "console": self.console if on else None,
+            "boots": saved.get("boots", 0),
+        }
+
+    def said(self):
+        """What the board said first since power-on, as bytes: at most 64 KiB."""
+        try:
+            with open(self.folder / "console.log", "rb") as file:
+                return file.read(_SAID_BYTES)
+        except FileNotFoundError:
+            return b""
+
+    def wait_prompt(self, timeout_s=BOOT_S):
+        """Wait until it has booted: what is sent before is lost, or stops it.
+
+        Raises NotRunning, LinkLost if it has no power (any more), LinkTimeout.
+        """
+        if not self.is_running:
+            raise NotRunning(self._no_power(), _START_HINT)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if not self.is_powered:
+                raise LinkLost("qemu:%s has no power" % self.name)
+            if any(prompt in self.said() for prompt in _PROMPTS):
+                return
+            if time.monotonic() > deadline:
+                raise LinkTimeout(
+                    "qemu:%s: no prompt after %d s; it said: %s"
+                    % (self.name, timeout_s, _last_line(self.said()))
+                )
+            time.sleep(_POLL_S)
+
+    def _saved(self):
+        return read_json(self.folder / "state.json", {})
+
+    def _log(self):
+        try:
+            text = (self.folder / "log").read_text(errors="replace").strip()
+        except FileNotFoundError:
+            text = ""
+        return text[-500:] or "it gave no reason"
+
+    def _no_power(self):
+        return "'%s' %s" % (self.name, "has no power" if self._saved().get("started")
+                            else "is not started")  # fmt: skip
+
+    # -- power --------------------------------------------------------------------------------
+    def start(self):
+        """Start it. Raises AlreadyRunning, ImageProblem, ImageInUse, EmulatorError."""
+        if self.is_powered:
+            raise AlreadyRunning("'%s' has power already" % self.name)
+        self.power_on()
+
+    def power_on(self):
+        """As `start`."""
+        for _ in range(_PORT_TRIES):
+            port = _free_port()
+            self._launch(port)
+            if self._comes_up():
+                boots = self._saved().get("boots", 0) + 1
+                state = {"started": True, "port": port, "boots": boots}
+                return write_json(self.folder / "state.json", state)
+            if "in use" not in self._log():
+                break
+        raise EmulatorError(
+            "QEMU (%s) did not start: %s" % (self.settings["program"], self._log()),
+            "it needs an ESP32 machine: Espressif's QEMU; drybag qemu create --program names it",
+        )
+
+    def power_off(self):
+        """SIGKILL, whatever it is doing. Raises NotRunning."""
+        if not self.is_powered:
+            raise NotRunning(self._no_power(), _START_HINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int((self.folder / "pid").read_text()), signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while self.is_powered:
+            if time.monotonic() > deadline:
+                raise EmulatorError("QEMU of '%s' does not end" % self.name)
+            time.sleep(0.002)
+
+    def stop(self):
+        """Power off, and stopped until it is started again. Raises NotRunning."""
+        if not self.is_running:
+            raise NotRunning(self._no_power(), _START_HINT)
+        if self.is_powered:
+            self.power_off()
+        write_json(self.folder / "state.json", {**self._saved(), "started": False})
+
+    def reset(self):
+        """The EN button: QEMU's own reset, the flash stays powered. Raises NotRunning."""
+        if not self.is_powered:
+            raise NotRunning(self._no_power(), _START_HINT)
+        (self.folder / "console.log").write_bytes(b"")
+        folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.settimeout(10)
+                peer.connect("/proc/self/fd/%d/qmp" % folder_fd)
+                lines = peer.makefile("rb")
+                lines.readline()
+                for verb in ("qmp_capabilities", "system_reset"):
+                    peer.sendall(json.dumps({"execute": verb}).encode() + b"\n")
+                    lines.readline()
+        except OSError as error:
+            raise EmulatorError("QEMU's monitor does not answer: %s" % error) from None
+        finally:
+            os.close(folder_fd)
+
+    def remove(self):
+        """Delete the board with its image. Raises AlreadyRunning."""
+        if self.is_running:
+            raise AlreadyRunning("'%s' is started: 'drybag qemu stop' it first" % self.name)
+        doomed = self.folder.with_name(".%s.%s" % (self.name, secrets.token_hex(4)))
+        self.folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+    # -- QEMU ---------------------------------------------------------------------------------
+    def command(self, port):
+        """The words of QEMU's command line; it runs in the board's folder."""
+        s = self.settings
+        words = [
+            s["program"], "-M", s["machine"], "-display", "none", "-monitor", "none",
+            "-drive", "file=%s,if=mtd,format=raw" % str(self.image).replace(",", ",,"),
+            "-chardev", "socket,id=line,host=127.0.0.1,port=%d,server=on,wait=off,nodelay=on,"
+            "logfile=console.log,logappend=on" % port,
+            "-serial", "chardev:line", "-qmp", "unix:qmp,server=on,wait=off",
+        ]  # fmt: skip
+        if s["chip"] == "esp32":
+            words += ["-drive", "file=efuse.bin,if=none,format=raw,id=efuse", "-global",
+                      "driver=nvram.esp32.efuse,property=drive,value=efuse"]  # fmt: skip
+        if s["rom"]:
+            words += ["-L", s["rom"]]
+        words += ["-nic", s["network"] or "none"]
+        return words + s["options"]
+
+    def _open_image(self):
+        path = self.image
+        try:
+            image = open(path, "r+b", buffering=0)
+        except OSError as error:
+            raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
+        problem = None
+        if image.seek(0, os.SEEK_END) != self.settings["flash_bytes"]:
+            problem = ImageProblem("flash image %s has not the size of the board's flash" % path)
+        elif not _free(image, fcntl.LOCK_EX):
+            problem = ImageInUse("another board runs on flash image %s" % path)
+        if problem:
+            image.close()
+            raise problem
+        return image
+
+    def _launch(self, port):
+        """Start QEMU, which keeps the locks of board and image while it runs."""
+        with open(self.folder / "lock", "r+b") as lock, self._open_image() as image:
+            if not _free(lock, fcntl.LOCK_EX):
+                raise AlreadyRunning("'%s' has power already" % self.name)
+            (self.folder / "console.log").write_bytes(b"")
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / "qmp").unlink()
+            with open(self.folder / "log", "wb") as log:
+                subprocess.run(
+                    [sys.executable, "-I", "-S", "-c", _LAUNCH, *self.command(port)],
+                    pass_fds=(lock.fileno(), image.fileno()), cwd=self.folder,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_START_S,
+                )  # fmt: skip
+
+    def _comes_up(self):
+        """Wait until QEMU has opened its sockets. False if it ends instead."""
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            if not self.is_powered:
+                return False
+            if (self.folder / "qmp").exists():
+                return True
+            time.sleep(0.01)
+        self.power_off()
+        return False
+
+
+def _free(file, how):
+    """Take the file's lock. False if another has it."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _last_line(data):
+    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1].strip()[-80:] if lines else "nothing"
+
+
+def _new_image(folder, model, home, micropython, image):
+    """Where the flash of a new board is, made if need be. Raises ImageProblem."""
+    if image is None:
+        if micropython is None:
+            raise ImageProblem(
+                "QEMU runs MicroPython's own firmware, and none was given",
+                "name one for %s: --micropython FILE" % model.chip,
+            )
+        files = whole.firmware_files(drybag_home(home))
+        found = whole.parts(model, files, micropython)
+        flash.write(folder / "flash.bin", whole.join(model, found))
+        return "flash.bin"
+    if not os.path.isfile(image) or os.path.getsize(image) != model.flash_bytes:
+        raise ImageProblem(
+            "flash image %s is missing, or has not the %d bytes of the flash of %s"
+            % (image, model.flash_bytes, model.name)
+        )
+    return os.path.abspath(image)
+
+
+def efuse(mac):
+    """The fuses of an ESP32 of revision 2 with that MAC (6 bytes): 124 bytes."""
+    words = [0] * 31
+    words[1] = int.from_bytes(mac[2:], "big")
+    words[2] = int.from_bytes(mac[:2], "big") | _crc8(mac) << 16
+    words[3] = 1 << 15
+    words[5] = 1 << 20
+    return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def _crc8(data):
+    """CRC-8/MAXIM, the one of ESP-IDF's esp_crc8."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x8C if crc & 1 else 0)
+    return crc

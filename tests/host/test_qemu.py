@@ -1,0 +1,268 @@
+"""Boards in QEMU, against a program that stands for it; the real one is run by tests/hardware."""
+
+import json
+import os
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import stock_images
+
+from drybag_host.board import open_console
+from drybag_host.board.qemu import OPTIONS, QemuBoard, _crc8, efuse
+from drybag_host.board_errors import (
+    AlreadyRunning,
+    ImageInUse,
+    ImageProblem,
+    NameTaken,
+    NotRunning,
+    UnknownBoardName,
+)
+from drybag_host.cli import main
+from drybag_host.errors import EmulatorError, LinkError, LinkTimeout
+from drybag_host.image import partitions, stock
+from drybag_host.link import HandsetLink
+
+STAND_IN = Path(__file__).with_name("qemu_stand_in.py")
+BOARD = """title = "Small"
+machine = "Small board with ESP32"
+chip = "esp32"
+flash_mib = 2
+psram_kib = 0
+heap_kib = 120
+freq_mhz = 160
+bootloader_offset = 0x1000
+usb = []
+partitions = \"\"\"
+nvs,      data, nvs,      0x9000,   0x6000
+phy_init, data, phy,      0xf000,   0x1000
+factory,  app,  factory,  0x10000,  0x10000
+vfs,      data, fat,      0x20000,  0x60000
+pim,      data, littlefs, 0x80000,  0x80000
+\"\"\"
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Path of a qemu-system-xtensa, which is the stand-in; DRYBAG_HOME is a new folder."""
+    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
+    path = tmp_path / "qemu-system-xtensa"
+    path.write_text("#!/bin/sh\nexec '%s' '%s' \"$@\"\n" % (sys.executable, STAND_IN))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("DRYBAG_QEMU", str(path))
+    return str(path)
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(BOARD)
+    return str(path)
+
+
+@pytest.fixture
+def board(program, small):
+    board = QemuBoard.create(
+        "q", small, micropython=stock.parse(stock_images.firmware(), "x"), program=program
+    )
+    yield board
+    if board.is_running:
+        board.stop()
+
+
+def records(count, first=0):
+    return [("put", 1, b"u%d" % n, b"VERSION:3.0\nFN:Person %d\n" % n)
+            for n in range(first, first + count)]  # fmt: skip
+
+
+def test_the_image_is_micropython_our_table_and_our_firmware(board):
+    image = board.image.read_bytes()
+    assert image[0x1000] == 0xE9 and image[0x10000] == 0xE9
+    assert partitions.find(partitions.from_image(board.image), "pim").size == 0x80000
+    assert image[0x80000:].count(0xFF) == len(image) - 0x80000
+
+
+def test_power(board):
+    assert board.state()["power"] == "off" and not board.is_running
+    with pytest.raises(NotRunning):
+        board.power_off()
+    with pytest.raises(NotRunning):
+        open_console("qemu:q")
+    board.start()
+    assert board.is_powered and board.state()["boots"] == 1
+    with pytest.raises(AlreadyRunning):
+        board.start()
+    with pytest.raises(AlreadyRunning):
+        board.remove()
+    board.power_off()
+    assert not board.is_powered and board.is_running
+    board.power_on()
+    assert board.state()["boots"] == 2
+    board.stop()
+    assert not board.is_running
+    board.remove()
+    with pytest.raises(UnknownBoardName):
+        QemuBoard("q")
+
+
+def test_commands_work_on_it(board, tmp_path, capsys):
+    card = tmp_path / "c.vcf"
+    card.write_bytes(b"BEGIN:VCARD\r\nVERSION:3.0\r\nUID:u\r\nFN:Ada\r\nEND:VCARD\r\n")
+    assert main(["import", "qemu:q", str(card), "--start", "--quiet"]) == 0
+    assert main(["pull", "qemu:q", str(tmp_path / "b"), "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["find", "qemu:q", "ada", "--json"]) == 0
+    assert "Ada" in capsys.readouterr().out
+    assert main(["status", "--json"]) == 0
+    targets = [row["target"] for row in json.loads(capsys.readouterr().out)["targets"]]
+    assert "qemu:q" in targets
+    board.stop()
+    assert main(["dump", "qemu:q", str(tmp_path / "pim.bin")]) == 0
+    assert main(["show", str(tmp_path / "pim.bin")]) == 0
+    assert "Ada" in capsys.readouterr().out
+
+
+def test_what_was_acknowledged_survives_the_kill(board):
+    """SIGKILL in the middle of writing; the next boot has every record that was acknowledged."""
+    board.start()
+    done = 0
+    for round_ in range(3):
+        if not board.is_powered:
+            board.power_on()
+        link = HandsetLink(open_console("qemu:q"))
+        have = {record.uid for _, record in link.changes(0)}
+        assert have >= {b"u%d" % n for n in range(done)}
+        timer = threading.Timer(0.3 + 0.1 * round_, board.power_off)
+        timer.start()
+        try:
+            for n in range(done, done + 5000):
+                list(link.put_records(records(1, n)))
+                done = n + 1
+        except LinkError:
+            pass
+        timer.join()
+        link.console.close()
+    assert done > 10
+
+
+def test_reset_is_not_a_power_cut(board):
+    board.start()
+    console = open_console("qemu:q")
+    boots = board.state()["boots"]
+    with HandsetLink(console) as link:
+        first = link.hello()["boot"]
+        list(link.put_records(records(3)))
+        console.reset()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            with HandsetLink(open_console("qemu:q")) as link:
+                if link.hello()["boot"] != first:
+                    assert len(list(link.changes(0))) == 3
+                    break
+        except LinkError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("it did not start again")
+    assert board.state()["boots"] == boots and board.is_powered
+
+
+def test_a_prompt_that_never_comes(board, monkeypatch):
+    monkeypatch.setenv("DRYBAG_STAND_IN", "mute")
+    board.start()
+    with pytest.raises(LinkTimeout, match="POWERON_RESET"):
+        board.wait_prompt(0.4)
+
+
+def test_a_program_that_refuses_or_is_not_there(program, small, board, monkeypatch):
+    monkeypatch.setenv("DRYBAG_STAND_IN", "refuses")
+    with pytest.raises(EmulatorError, match="unsupported machine"):
+        board.start()
+    assert not board.is_running
+    other = QemuBoard.create("o", small, image=board.image, program="/nonexistent/qemu")
+    with pytest.raises(EmulatorError, match="nonexistent"):
+        other.start()
+
+
+def test_one_flash_is_not_for_two_boards(board, small, program):
+    other = QemuBoard.create("o", small, image=board.image, program=program)
+    board.start()
+    with pytest.raises(ImageInUse):
+        other.start()
+    board.image.write_bytes(b"short")
+    board.stop()
+    with pytest.raises(ImageProblem):
+        board.start()
+
+
+def test_the_command_line(board, small, program):
+    words = board.command(1234)
+    assert words[:3] == [program, "-M", "esp32"] and words[-2:] == list(OPTIONS)
+    assert words[words.index("-nic") + 1] == "none" and "-L" not in words
+    assert "file=%s,if=mtd,format=raw" % board.image in words
+    own = QemuBoard.create(
+        "o", small, image=board.image, program=program, machine="other", rom="/rom",
+        network="user,model=open_eth", options=["-m", "4M"],
+    ).command(1)  # fmt: skip
+    assert own[own.index("-M") + 1] == "other" and own[own.index("-L") + 1] == "/rom"
+    assert own[own.index("-nic") + 1] == "user,model=open_eth" and own[-2:] == ["-m", "4M"]
+
+
+def test_each_board_has_fuses_of_its_own(board, small, program):
+    other = QemuBoard.create("o", small, image=board.image, program=program)
+    fuses = [(b.folder / "efuse.bin").read_bytes() for b in (board, other)]
+    assert fuses[0] != fuses[1]
+    for data in fuses:
+        mac = data[8:10][::-1] + data[4:8][::-1]
+        assert len(data) == 124 and mac[:3] == b"\x24\x6f\x28"
+        assert _crc8(mac + data[10:11]) == 0
+    assert _crc8(b"123456789") == 0xA1  # the check value of CRC-8/MAXIM
+    assert efuse(bytes(6))[4:11] == bytes(7)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
+def test_names_that_cannot_be(program, small, name):
+    with pytest.raises(NameTaken):
+        QemuBoard.create(name, small, image="x")
+    with pytest.raises(UnknownBoardName):
+        QemuBoard(name)
+
+
+def test_the_command(program, small, tmp_path, capsys):
+    firmware = tmp_path / "micropython.bin"
+    firmware.write_bytes(stock_images.firmware())
+    create = ["qemu", "create", "q", "--board", small]
+    assert main(create) == 33  # no MicroPython named, none in the cache
+    assert main([*create, "--micropython", str(firmware), "--network", "user,model=x"]) == 0
+    assert main([*create, "--micropython", str(firmware)]) == 30
+    capsys.readouterr()
+    assert main(["qemu", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["boards"][0]["power"] == "off"
+    assert QemuBoard("q").settings["program"] == os.environ["DRYBAG_QEMU"]
+    assert main(["qemu", "power", "off", "q"]) == 32
+    assert main(["qemu", "start", "q"]) == 0
+    assert main(["qemu", "start", "q"]) == 31
+    assert main(["qemu", "delete", "q"]) == 31
+    capsys.readouterr()
+    assert main(["qemu", "console", "q"]) == 0
+    assert capsys.readouterr().out.startswith("socket://127.0.0.1:")
+    assert main(["qemu", "power", "off", "q"]) == 0
+    assert main(["qemu", "power", "on", "q"]) == 0
+    assert main(["qemu", "stop", "q"]) == 0
+    assert main(["qemu", "delete", "q"]) == 0
+    assert main(["qemu", "start", "q"]) == 15
+    capsys.readouterr()
+
+
+def test_the_rig_cuts_its_power(board, capsys):
+    words = ["rig", "run", "--target", "qemu:q", "--power", "qemu", "--cuts", "3", "--seed", "5"]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["run"]["random_cuts"] >= 1 and not told["failures"]
+    assert not board.is_running
+    assert main(["rig", "run", "--target", "emu:q", "--power", "qemu"]) == 2
+    assert "no power over emu:q" in capsys.readouterr().err
