@@ -7,6 +7,7 @@
 comes when that batch is durable. Decisions are in rules.py and drybag.merge.
 """
 
+import contextlib
 import hashlib
 import struct
 import time
@@ -14,7 +15,7 @@ import time
 from drybag import syncwire, syncwirehost
 from drybag.errors import NotFound
 from drybag.syncwire import BadMessage, Item, Reply, SyncNewer
-from drybag_host.hub import ownerlog, rules
+from drybag_host.hub import accounts, ownerlog, rules
 from drybag_host.hub.ownerlog import OwnerLog, version_of
 from drybag_host.hub.refusals import Revoked, Unsound, UpdateNeeded
 from drybag_host.hub.storage import Stale, hub_id
@@ -61,6 +62,17 @@ class Service:
 
     def stamp(self):
         return max(0, int(self.clock()) - EPOCH_S)
+
+    def write_seen(self):
+        """Write down when devices were heard of last; nothing depends on it."""
+        for device in list(self.seen):
+            at_ms = self.seen.pop(device)
+
+            def change(row, at_ms=at_ms):
+                row["seen_ms"] = max(row["seen_ms"], at_ms)
+
+            with contextlib.suppress(NotFound):
+                accounts.update(self.storage, "devices", (device,), change)
 
     # --- a sync ---
 

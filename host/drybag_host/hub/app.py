@@ -1,0 +1,214 @@
+"""The hub as an ASGI application: handsets under /v1, owners under /v1/owner.
+
+    app = make_app(Hub(service, ...))
+"""
+
+import asyncio
+import base64
+import contextlib
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from drybag_host.hub import accounts, blobapi, ownerapi
+from drybag_host.hub.group import Committer
+from drybag_host.hub.limits import Attempts, Buckets
+from drybag_host.hub.openapi import description
+from drybag_host.hub.refusals import Busy, NotThere, Unsound
+from drybag_host.hub.requests import answer_of, bytes_answer, in_thread, json_answer, read_body
+from drybag_host.hub.sessions import Sessions
+from drybag_host.hub.uploads import Uploads
+
+__all__ = ["Hub", "make_app"]
+
+SYNC_BYTES = 54 + 65_536
+SEND_S = 60  # for one piece of an answer
+OFFSITE_S = 20  # an ack waits so long for the off-site copy
+MOST_WAITING = 2000
+RATE, BURST = 50, 400  # requests of one device: a second, at once
+
+
+class Hub:
+    """What the endpoints share. offsite: None, or an object whose `wait(lsn, timeout_s)` is True
+    once everything through that commit is off-site."""
+
+    def __init__(self, service, ca_der=b"", offsite=None, rate=RATE, burst=BURST):
+        self.service = service
+        self.storage = service.storage
+        self.ca_der = ca_der
+        self.offsite = offsite
+        self.sessions = Sessions(self.storage)
+        self.uploads = Uploads(service)
+        self.committer = Committer(self.storage)
+        self.buckets = Buckets(rate, burst)
+        self.attempts = Attempts()
+        self._locks = {}
+
+    async def job(self, work, after=None):
+        """work() in the next batch of the storage; durable when this returns."""
+        if self.committer.waiting() > MOST_WAITING:
+            raise Busy("the hub has too much to do", 10)
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+
+        def done(error, result):
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(_settle, future, error, result)
+
+        self.committer.submit(work, after, done)
+        return await future
+
+    @contextlib.asynccontextmanager
+    async def alone(self, sha):
+        """One upload of a blob at a time."""
+        lock, users = self._locks.get(sha, (asyncio.Lock(), 0))
+        self._locks[sha] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[sha]
+            if users == 1:
+                del self._locks[sha]
+            else:
+                self._locks[sha] = lock, users - 1
+
+    def limit(self, key):
+        """Raises Busy when it asks too often."""
+        wait_s = self.buckets.take(key)
+        if wait_s:
+            raise Busy("this handset asks too often", max(1, int(wait_s + 1)), status=429)
+
+    def device(self, request):
+        """The row of the device that asks. Raises WrongSecret, Revoked, Busy."""
+        row = accounts.authenticate(self.storage, request.headers.get("authorization", ""))
+        self.limit(row["device"])
+        return row
+
+    def close(self):
+        """What was accepted is done first."""
+        self.committer.close()
+        self.service.write_seen()
+
+
+def _settle(future, error, result):
+    if future.cancelled():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+# --- handsets --------------------------------------------------------------------------------
+
+
+async def sync(hub, request):
+    data = await read_body(request, SYNC_BYTES)
+    service = hub.service
+
+    def take():
+        return service.take(hub.device(request), data)
+
+    if not service.ack_offsite:
+        return bytes_answer(await hub.job(take, service.answer))
+    taken = await hub.job(take)
+    if taken.lsn and hub.offsite is not None:
+        await in_thread(hub.offsite.wait, taken.lsn, OFFSITE_S)
+    return bytes_answer(await hub.job(partial(service.answer, taken)))
+
+
+# --- everybody -------------------------------------------------------------------------------
+
+
+async def health(hub, request):
+    return json_answer({"hub": hub.service.hub.hex(), "version": 1})
+
+
+async def ca(hub, request):
+    text = base64.encodebytes(hub.ca_der).decode()
+    pem = "-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % text
+    return Response(pem, media_type="application/x-pem-file")
+
+
+async def openapi(hub, request):
+    return json_answer(description())
+
+
+# --- the application -------------------------------------------------------------------------
+
+
+def make_app(hub):
+    """The ASGI application. A later page for the owner adds routes: app.router.routes."""
+    routes = [
+        _route(hub, "POST", "/v1/sync", sync),
+        _route(hub, "GET", "/v1/health", health),
+        _route(hub, "GET", "/v1/ca.pem", ca),
+        _route(hub, "GET", "/openapi.json", openapi),
+    ]
+    for method, path, endpoint in (*blobapi.ROUTES, *ownerapi.ROUTES):
+        routes.append(_route(hub, method, path, endpoint))
+    app = Starlette(routes=_merged(routes), exception_handlers={
+        404: _no_such_address, 405: _no_such_method,
+    })  # fmt: skip
+    return _Patience(app)
+
+
+def _route(hub, method, path, endpoint):
+    async def run(request):
+        try:
+            return await endpoint(hub, request)
+        except Exception as error:  # answered, and logged where it is the hub's own
+            return answer_of(error)
+
+    return Route(path, run, methods=[method], name="%s %s" % (method, path))
+
+
+def _merged(routes):
+    """Routes of one path as one, so that a wrong method is a 405 with all that are right."""
+    by_path = {}
+    for route in routes:
+        by_path.setdefault(route.path, {}).update(
+            dict.fromkeys(route.methods - {"HEAD"}, route.endpoint)
+        )
+    return [Route(path, _by_method(ends), methods=list(ends)) for path, ends in by_path.items()]
+
+
+def _by_method(ends):
+    async def run(request):
+        method = "GET" if request.method == "HEAD" else request.method
+        return await ends[method](request)
+
+    return run
+
+
+async def _no_such_address(request, error):
+    return answer_of(NotThere("this hub has no such address"))
+
+
+async def _no_such_method(request, error):
+    refused = Unsound("this address does not take that method")
+    answer = json_answer(refused.answer(), 405, {"connection": "close"})
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+class _Patience:
+    """Ends a connection whose other end takes no answer."""
+
+    def __init__(self, app):
+        self._app = app
+        self.router = app.router
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return
+
+        async def send_soon(message):
+            async with asyncio.timeout(SEND_S):
+                await send(message)
+
+        with contextlib.suppress(TimeoutError):
+            await self._app(scope, receive, send_soon)

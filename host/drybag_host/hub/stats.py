@@ -1,0 +1,77 @@
+"""How a hub is: for `drybag hub stats` and the web page. What is wrong is an alarm, in words."""
+
+from drybag_host.hub import accounts, owneractions, ownerviews
+from drybag_host.hub.storage import hub_id
+
+__all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "collect"]
+
+OLD_BACKUP_MS = 7 * 86_400_000
+OFFSITE_LATE_MS = 3_600_000
+BACKUP_COMPARED = "backup compared"  # an audit: a restore of a backup was compared, all the same
+AUDITS = 500
+
+
+def collect(storage, now_ms):
+    """Everything as a dict for JSON; `alarms`: what needs somebody's attention."""
+    owners = accounts.owners(storage)
+    names = [row["owner"] for row in owners]
+    audits = storage.scan("audits", limit=AUDITS, descending=True)
+    out = {
+        "hub": hub_id(storage) if storage.get("meta", [("hub_id",)])[0] else "",
+        "owners": len(owners),
+        "records": sum(row["live"] for row in owners),
+        "versions": sum(row["pos"] for row in owners),
+        "blobs": storage.counts("blobs"),
+        "held": sum(len(owneractions.held(storage, name)) for name in names),
+        "conflicts": sum(len(owneractions.conflicts(storage, name)) for name in names),
+        "quarantined": [a for a in audits if a["what"] == "quarantine"],
+        "backup": _backup(audits, now_ms),
+        "offsite": _offsite(storage),
+        "devices": [_device(storage, row) for row in accounts.devices(storage)],
+    }
+    out["alarms"] = _alarms(out, now_ms)
+    return out
+
+
+def _device(storage, row):
+    view = ownerviews.device_view(storage, row)
+    last = max(view.pop("streams"), key=lambda s: s["last_seq"], default={})
+    return {**view, **{name: last.get(name, 0) for name in ("ack", "last_seq", "offsite")}}
+
+
+def _backup(audits, now_ms):
+    """The newest backup of which a restore was compared record by record."""
+    for audit in audits:
+        if audit["what"] == BACKUP_COMPARED:
+            age = now_ms - audit["at_ms"]
+            return {"at_ms": audit["at_ms"], "detail": audit["detail"], "old": age > OLD_BACKUP_MS}
+    return {"at_ms": 0, "detail": "", "old": True}
+
+
+def _offsite(storage):
+    mark = storage.get("local", [("offsite_lsn",)])[0]
+    at = storage.get("local", [("offsite_ms",)])[0]
+    lsn = int(mark["value"] or 0) if mark else 0
+    return {
+        "configured": mark is not None, "lsn": lsn, "behind": max(0, storage.last_lsn() - lsn),
+        "at_ms": int(at["value"] or 0) if at else 0,
+    }  # fmt: skip
+
+
+def _alarms(found, now_ms):
+    out = []
+    backup, offsite = found["backup"], found["offsite"]
+    if found["records"] and not backup["at_ms"]:
+        out.append("no backup of this hub was ever compared: drybag hub backup DIR")
+    elif found["records"] and backup["old"]:
+        days = (now_ms - backup["at_ms"]) // 86_400_000
+        out.append("the last compared backup is %d days old: drybag hub backup DIR" % days)
+    if offsite["configured"] and offsite["behind"] and offsite["at_ms"]:
+        if now_ms - offsite["at_ms"] > OFFSITE_LATE_MS:
+            out.append("the off-site copy is %d commits behind" % offsite["behind"])
+    if found["quarantined"]:
+        out.append("%d versions are in quarantine: a handset sent two for one seq"
+                   % len(found["quarantined"]))  # fmt: skip
+    if found["held"]:
+        out.append("%d deletions wait for a word: drybag hub held list" % found["held"])
+    return out

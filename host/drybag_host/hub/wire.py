@@ -1,0 +1,61 @@
+"""uvicorn's HTTP protocol with limits on what comes before the application sees anything.
+
+uvicorn itself waits for ever for the rest of a head, and takes one of any length.
+"""
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["GuardedProtocol"]
+
+HEAD_S = 15
+HEAD_BYTES = 16_384
+TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """A head has at most HEAD_BYTES and comes within HEAD_S seconds, or the connection ends."""
+
+    head_s = HEAD_S
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._in_head = True
+        self._timer = self.loop.call_later(self.head_s, self._too_slow)
+
+    def connection_lost(self, exc):
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data):
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self):
+        super().on_message_begin()
+        self._in_head = True
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.head_s, self._too_slow)
+
+    def on_headers_complete(self):
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _stop_timer(self):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self):
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.abort()
