@@ -172,7 +172,10 @@ class HandsetLink:
         After a break go on with the last cursor in a new link. Records whose body is damaged on
         the flash are left out and named in `damaged`: [(kind, uid, seq)].
         """
-        return self._records(p.CHANGES, since.to_bytes(4, "little"), cursor)
+        self._connected()
+        short = "short-heads" in self._info.get("features", ())
+        rest = since.to_bytes(4, "little") + bytes((p.SHORT_HEADS,) if short else ())
+        yield from self._records(p.CHANGES, rest, cursor, ph.ShortReader if short else None)
 
     def find(self, text, kind=0):
         """Live records (of one kind) that match `text` (str or UTF-8)."""
@@ -368,10 +371,10 @@ class HandsetLink:
             except Broken:
                 failures = self._again(failures)
 
-    def _records(self, verb, rest, cursor=0):
+    def _records(self, verb, rest, cursor=0, reader=None):
         """(cursor, Record) of a stream, which goes on in the middle of a record after a break."""
         self._connected()
-        reader = ph.RecordReader(cursor)
+        reader = (reader or ph.RecordReader)(cursor)
         failures = 0
         while True:
             start = reader.cursor if verb == p.CHANGES else reader.count

@@ -38,9 +38,15 @@ def fields(record):
     )  # fmt: skip
 
 
-def stream_of(records, done=0):
-    pieces = b"".join(bytes(x) for i, r in enumerate(records) for x in p.record_pieces(r, i + 1))
-    return done.to_bytes(4, "little") + pieces[done:]
+READERS = [ph.RecordReader, ph.ShortReader]
+
+
+def stream_of(records, reader=None, far=False):
+    """The stream as a board sends it to `reader`, which has had a part of it."""
+    items = [((i + 1) << 20 if far else i + 1, r) for i, r in enumerate(records)]
+    seq, done = (reader.seq, reader.done) if reader else (0, 0)
+    short = isinstance(reader, ph.ShortReader)
+    return b"".join(bytes(x) for x in p.stream(items, seq, done, short))
 
 
 def test_both_interpreters_agree():
@@ -63,10 +69,12 @@ def test_any_request_is_read_or_refused(data):
             pass
 
 
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("kind", READERS)
 @given(st.lists(drafts, max_size=5), st.integers(1, 2048))
-def test_a_stream_of_records_survives(records, step):
-    reader = ph.RecordReader()
-    data = reader.begin(stream_of(records))
+def test_a_stream_of_records_survives(kind, far, records, step):
+    reader = kind()
+    data = reader.begin(stream_of(records, reader, far))
     found = []
     for start in range(0, len(data), step):
         found += reader.feed(data[start : start + step])
@@ -74,16 +82,16 @@ def test_a_stream_of_records_survives(records, step):
     assert reader.count == len(records) and reader.done == 0
 
 
+@pytest.mark.parametrize("kind", READERS)
 @settings(max_examples=200)
 @given(st.lists(drafts, min_size=1, max_size=4), st.data())
-def test_a_stream_goes_on_wherever_it_broke(records, data):
+def test_a_stream_goes_on_wherever_it_broke(kind, records, data):
     """Break anywhere, ask for the rest as HandsetLink does; every record comes once, whole."""
-    reader = ph.RecordReader()
+    reader = kind()
     found = []
     for _ in range(20):
         rest = records[reader.count :]
-        done = reader.done if rest and reader.seq == rest[0].seq else 0
-        wire = reader.begin(stream_of(rest, done))
+        wire = reader.begin(stream_of(rest, reader))
         cut = data.draw(st.integers(0, len(wire)))
         found += reader.feed(wire[:cut])
         if cut == len(wire):
@@ -93,17 +101,19 @@ def test_a_stream_goes_on_wherever_it_broke(records, data):
     assert [fields(r) for _, r in found] == [fields(r) for r in records]
 
 
-def test_another_version_meanwhile_starts_the_record_anew():
+@pytest.mark.parametrize("kind", READERS)
+def test_another_version_meanwhile_starts_the_record_anew(kind):
     old = layout.Record(1, b"u", b"old" * 100, seq=4)
     new = layout.Record(1, b"u", b"new", seq=5)
-    reader = ph.RecordReader()
-    reader.feed(reader.begin(stream_of([old]))[:99])
-    assert reader.seq == 4 and reader.done == 99
-    found = reader.feed(reader.begin(stream_of([new])))
+    reader = kind()
+    reader.feed(reader.begin(stream_of([old], reader))[:99])
+    assert reader.seq == 4 and reader.done > 80
+    found = reader.feed(reader.begin(stream_of([new], reader)))
     assert [r.body for _, r in found] == [b"new"]
 
 
-def test_a_body_that_cannot_be_read_is_marked_and_the_next_record_comes():
+@pytest.mark.parametrize("kind", READERS)
+def test_a_body_that_cannot_be_read_is_marked_and_the_next_record_comes(kind):
     class Torn(layout.Record):
         def body_chunks(self):
             yield b"x" * 100
@@ -111,14 +121,15 @@ def test_a_body_that_cannot_be_read_is_marked_and_the_next_record_comes():
 
     torn = Torn(1, b"torn", b"x" * 300, seq=4)
     whole = layout.Record(1, b"whole", b"FN:B\n", seq=5)
-    reader = ph.RecordReader()
-    found = reader.feed(reader.begin(stream_of([torn, whole])))
+    reader = kind()
+    found = reader.feed(reader.begin(stream_of([torn, whole], reader)))
     assert [r.uid for _, r in found] == [b"whole"]
     assert reader.damaged == [(1, b"torn", 4)]
 
 
-def test_a_stream_of_nonsense_is_refused():
-    reader = ph.RecordReader()
+@pytest.mark.parametrize("kind", READERS)
+def test_a_stream_of_nonsense_is_refused(kind):
+    reader = kind()
     with pytest.raises(p.BadRequest):
         reader.feed(reader.begin(b"\0\0\0\0" + b"\xff" * 100))
 
@@ -141,3 +152,25 @@ def test_long_messages_are_cut_between_characters():
 def test_a_request_fits_the_handset_as_promised():
     """One piece of a blob is one request."""
     assert len(ph.numbered(p.BLOB_DATA, 0, bytes(p.BLOB_DATA_BYTES))) <= p.REQUEST_BYTES
+
+
+def test_short_heads_are_short():
+    """15 bytes less a record; what does not fit has a long head."""
+    records = [layout.Record(1, b"u%d" % n, b"x" * 99, seq=n + 1, rev=1) for n in range(50)]
+    reader = ph.ShortReader()
+    assert len(stream_of(records)) - len(stream_of(records, reader)) == 50 * 15
+    for odd in ({"parent": 1}, {"rev": 256}, {"stamp": 1 << 30}, {"seq": 1 << 31}):
+        record = layout.Record(1, b"u", b"x", **{"seq": 1, "rev": 1, **odd})
+        assert p.short_head(record, 1, (0, 0, 0))[0] == p.LONG_HEAD
+        found = reader.feed(reader.begin(stream_of([record], reader)))
+        assert fields(found[0][1]) == fields(record)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@given(st.binary(max_size=300))
+def test_any_stream_is_read_or_refused(kind, data):
+    reader = kind()
+    try:
+        reader.feed(reader.begin(bytes(4) + data))
+    except (p.BadRequest, errors.DrybagError):
+        pass

@@ -4,14 +4,18 @@ The line is the emulated board's console, paced to the baud rate, with the chip'
 bytes. Time is wall time: of `drybag pull` from the first request for records to the last byte of
 the last photo (connecting, comparing and writing the backup come on top: `whole_pull_s`), of
 `mpremote fs cp` from start to end of the program. Payload is what the backup holds: uids, bodies,
-photos; a byte takes 10 bits.
+photos; a byte takes 10 bits. The same pull through an rfc2217:// and a socket:// URL is under
+`urls`: the bridge behind it is the emulated board's, or a plain one of bytes.
 """
 
+import contextlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +24,7 @@ from drybag import layout
 from drybag_host.backup.pull import Pull
 from drybag_host.board import open_console
 from drybag_host.emulator.boards import EmulatedBoard
+from drybag_host.emulator.serial_server import SerialServer
 from drybag_host.link import HandsetLink
 from drybag_host.output import Output
 from drybag_host.targets import Session
@@ -84,16 +89,66 @@ class TimedPull(Pull):
         self.transfer_s += time.monotonic() - began
 
 
-def drybag_pull(board, folder, baud):
+@contextlib.contextmanager
+def as_pty(board):
+    yield "emu:" + board.name
+
+
+@contextlib.contextmanager
+def as_rfc2217(board):
+    server = SerialServer(board)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        thread.join()
+
+
+@contextlib.contextmanager
+def as_socket(board):
+    """The board's pty behind a TCP port, as ser2net does it."""
+    tty = os.open(board.console, os.O_RDWR | os.O_NOCTTY)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threads = []
+
+        def copy(read, write):
+            with contextlib.suppress(OSError):
+                while True:
+                    data = read(4096)
+                    if not data:
+                        return
+                    write(data)
+
+        def serve():
+            peer, _ = server.accept()
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for pair in ((lambda n: os.read(tty, n), peer.sendall),
+                         (peer.recv, lambda data: os.write(tty, data))):  # fmt: skip
+                threads.append(threading.Thread(target=copy, args=pair, daemon=True))
+                threads[-1].start()
+            threads[1].join()
+            peer.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield "socket://127.0.0.1:%d" % server.getsockname()[1]
+
+
+WAYS = {"rfc2217": as_rfc2217, "socket": as_socket}
+
+
+def drybag_pull(board, folder, baud, way=as_pty):
     """(seconds of the transfer, seconds of the whole pull) at `baud`."""
     board.start(baud=baud)
-    target = "emu:" + board.name
     try:
         began = time.monotonic()
         out = Output(quiet=True)
-        with Session(lambda: HandsetLink(open_console(target)), target, out) as session:
-            pull = TimedPull(folder, session, out)
-            report = pull.run()
+        with way(board) as target:
+            connect = lambda: HandsetLink(open_console(target))  # noqa: E731
+            with Session(connect, target, out) as session:
+                pull = TimedPull(folder, session, out)
+                report = pull.run()
         if not report.verified or report.reconnects:
             raise SystemExit("the pull at %d baud failed: %s" % (baud, report.fields()))
         return pull.transfer_s, time.monotonic() - began
@@ -131,6 +186,7 @@ def run():
     result = {
         "payload_bytes": 0, "records": len(notes), "photos": len(photos),
         "fraction_of_line_rate": {}, "mpremote": {}, "seconds": {}, "limits": LIMITS,
+        "urls": {way: {} for way in WAYS},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["DRYBAG_HOME"] = scratch
@@ -140,6 +196,10 @@ def run():
         for baud in BAUDS:
             ideal_s = size_bytes * BITS_A_BYTE / baud
             transfer_s, whole_s = drybag_pull(board, os.path.join(scratch, "b%d" % baud), baud)
+            for name, way in WAYS.items():
+                path = os.path.join(scratch, "%s%d" % (name, baud))
+                url_s, _ = drybag_pull(board, path, baud, way)
+                result["urls"][name][str(baud)] = round(ideal_s / url_s, 3)
             folder = Path(scratch) / ("m%d" % baud)
             folder.mkdir()
             mpremote_s = mpremote_copy(other, folder, baud)
@@ -156,9 +216,11 @@ def table(result):
     print("%d bytes: %d records, %d photos" % (
         result["payload_bytes"], result["records"], result["photos"],
     ))  # fmt: skip
-    print("%8s %8s %8s %9s %11s" % ("baud", "pull", "aim", "mpremote", "whole pull"))
+    heads = ("baud", "pull", "aim", *WAYS, "mpremote", "whole pull")
+    print("%8s %8s %8s %8s %8s %9s %11s" % heads)
     for baud, share in result["fraction_of_line_rate"].items():
-        print("%8s %7.1f%% %7.1f%% %8.1f%% %9.1f s" % (
-            baud, 100 * share, 100 * LIMITS[baud], 100 * result["mpremote"][baud],
-            result["seconds"][baud]["whole_pull"],
+        print("%8s %7.1f%% %7.1f%% %7.1f%% %7.1f%% %8.1f%% %9.1f s" % (
+            baud, 100 * share, 100 * LIMITS[baud],
+            *(100 * result["urls"][way][baud] for way in WAYS),
+            100 * result["mpremote"][baud], result["seconds"][baud]["whole_pull"],
         ))  # fmt: skip

@@ -69,12 +69,17 @@ NO_BLOB = const(0xFFFFFFFF)
 REQUEST_BYTES = const(2080)
 BLOB_DATA_BYTES = const(2048)
 CACHED_REPLY_BYTES = const(256)
-FEATURES = ("blobs", "compare", "history", "scrub", "time", "body-blob")
+FEATURES = ("blobs", "compare", "history", "scrub", "time", "body-blob", "short-heads")
 
 _HELLO = "<BBBBHI"
 _RANGE = "<BIII"
 _RECORD = "<IIIHBBBBII"
 RECORD_BYTES = const(26)
+_SHORT = "<BBBHhhh"
+SHORT_BYTES = const(11)
+LONG_HEAD = const(0xFF)
+SHORT_HEADS = const(1)
+_FAR = const(0x8000)
 _MESSAGE_BYTES = const(200)
 
 
@@ -171,8 +176,11 @@ def _take(form, data, at):
 
 def record_head(record, cursor=0):
     """What comes before a record's body in a stream of records."""
-    size = 0 if record.deleted else record.body_size
-    head = struct.pack(
+    return _long_head(record, cursor) + _names(record)
+
+
+def _long_head(record, cursor):
+    return struct.pack(
         _RECORD,
         cursor,
         record.seq,
@@ -183,9 +191,26 @@ def record_head(record, cursor=0):
         len(record.uid),
         len(record.blobs),
         record.parent,
-        size,
+        0 if record.deleted else record.body_size,
     )
-    return head + record.uid + b"".join(record.blobs)
+
+
+def _names(record):
+    return record.uid + b"".join(record.blobs)
+
+
+def short_head(record, cursor, before):
+    """The head of a record in a stream of short heads; uid and blob names come behind it.
+
+    `before`: (cursor, seq, stamp) of the record before it in the stream, zeros for the first.
+    """
+    size = 0 if record.deleted else record.body_size
+    steps = (record.seq - before[1], cursor - before[0], record.stamp - before[2])
+    near = min(steps) >= -_FAR and max(steps) < _FAR
+    if not near or record.parent or record.rev > 255 or size > 65535:
+        return bytes((LONG_HEAD,)) + _long_head(record, cursor)
+    what = record.kind | (8 if record.deleted else 0) | len(record.blobs) << 4
+    return struct.pack(_SHORT, what, len(record.uid), record.rev, size, *steps)
 
 
 def record_pieces(record, cursor=0):
@@ -193,7 +218,13 @@ def record_pieces(record, cursor=0):
 
     A body that cannot be read to its end is filled up with zeros and marked.
     """
-    yield record_head(record, cursor)
+    yield _long_head(record, cursor)
+    yield from rest_pieces(record)
+
+
+def rest_pieces(record):
+    """As record_pieces, without the head: uid, blob names, body, status."""
+    yield _names(record)
     left = 0 if record.deleted else record.body_size
     status = INTACT
     try:
@@ -211,6 +242,36 @@ def record_pieces(record, cursor=0):
         left -= len(piece)
         yield piece
     yield bytes((status,))
+
+
+def stream(items, seq, done, short=False):
+    """Pieces of the stream of (cursor, record); None stays None.
+
+    Begins with how many bytes of the first record are left out: `done`, if it is version `seq`.
+    `short`: with short heads, of which nothing is left out.
+    """
+    before = None
+    for item in items:
+        if item is None:
+            yield None
+            continue
+        cursor, record = item
+        skip = 0
+        if before is None:
+            before = (0, 0, 0)
+            skip = done if seq and record.seq == seq else 0
+            yield struct.pack("<I", skip)
+        if short:
+            yield short_head(record, cursor, before)
+            before = (cursor, record.seq, record.stamp)
+        for piece in rest_pieces(record) if short else record_pieces(record, cursor):
+            if skip >= len(piece):
+                skip -= len(piece)
+            else:
+                yield memoryview(piece)[skip:]
+                skip = 0
+    if before is None:
+        yield b"\0\0\0\0"
 
 
 def pack_error(error):

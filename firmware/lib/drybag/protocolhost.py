@@ -144,12 +144,87 @@ class RecordReader:
                 self.damaged.append((record.kind, record.uid, record.seq))
 
 
+class ShortReader:
+    """As RecordReader, for a stream with short heads: `done` counts what is behind the head."""
+
+    def __init__(self, cursor=0):
+        self.cursor = cursor
+        self.count = 0
+        self.damaged = []
+        self._buf = bytearray()
+        self._head = None
+        self._kept = None
+        self._before = (0, 0, 0)
+
+    @property
+    def seq(self):
+        return self._head[1] if self._head else 0
+
+    @property
+    def done(self):
+        return len(self._buf) if self._head else 0
+
+    def begin(self, data):
+        """As RecordReader.begin; the record under way comes with its head again."""
+        left_out = struct.unpack_from("<I", data, 0)[0]
+        if left_out and left_out != self.done:
+            raise p.BadRequest("the stream leaves out %d bytes nobody has" % left_out)
+        self._kept = self._buf if left_out else bytearray()
+        self._buf, self._head, self._before = bytearray(), None, (0, 0, 0)
+        return data[4:]
+
+    def feed(self, data):
+        """As RecordReader.feed."""
+        self._buf += data
+        found = []
+        while True:
+            if self._head is None and not self._take_head():
+                return found
+            _, _, _, _, _, _, uid_len, nblobs, _, size = self._head
+            total = uid_len + 32 * nblobs + size + 1
+            if len(self._buf) < total:
+                return found
+            item = bytes(self._buf[:total])
+            head, self._head, self._buf = self._head, None, self._buf[total:]
+            self.count += 1
+            self.cursor, record = _record(head, item, 0)
+            if item[-1] == p.INTACT:
+                found.append((self.cursor, record))
+            else:
+                self.damaged.append((record.kind, record.uid, record.seq))
+
+    def _take_head(self):
+        """True once the head is there. Raises BadRequest where it makes no sense."""
+        buf = self._buf
+        if len(buf) < p.SHORT_BYTES or (buf[0] == p.LONG_HEAD and len(buf) <= p.RECORD_BYTES):
+            return False
+        if buf[0] == p.LONG_HEAD:
+            head = struct.unpack_from(p._RECORD, buf, 1)
+            size = 1 + p.RECORD_BYTES
+        else:
+            what, uid_len, rev, body, seq, cursor, stamp = struct.unpack_from(p._SHORT, buf, 0)
+            cursor, seq, stamp = (
+                self._before[0] + cursor, self._before[1] + seq, self._before[2] + stamp,
+            )  # fmt: skip
+            flags = p.DELETED if what & 8 else 0
+            head = (cursor, seq, stamp, rev, what & 7, flags, uid_len, what >> 4, 0, body)
+            size = p.SHORT_BYTES
+        if head[9] > layout.MAX_BODY or min(head[:3]) < 0:
+            raise p.BadRequest("a record of %d bytes in the stream" % head[9])
+        self._head, self._before = head, head[:3]
+        self._buf = self._kept + buf[size:]
+        self._kept = bytearray()
+        return True
+
+
 def parse_record(item):
     """(cursor, Record) of one whole item of a stream of records."""
-    cursor, seq, stamp, rev, kind, flags, uid_len, nblobs, parent, size = struct.unpack_from(
-        p._RECORD, item, 0
-    )
-    at = p.RECORD_BYTES
+    return _record(struct.unpack_from(p._RECORD, item, 0), item, p.RECORD_BYTES)
+
+
+def _record(head, item, at):
+    """(cursor, Record) of a head's fields and the item that has uid, names and body from `at`."""
+    cursor, seq, stamp, rev, kind, flags, uid_len, nblobs, parent, size = head
     uid = item[at : at + uid_len]
     at += uid_len
     blobs = [item[at + 32 * i : at + 32 * i + 32] for i in range(nblobs)]

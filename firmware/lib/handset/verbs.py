@@ -107,11 +107,12 @@ class Verbs:
     def _get(self, journal, request):
         _, seq, done, rest = p.parse_range(request)
         kind, uid, _ = _key(rest)
-        yield from _stream(_lone(journal, kind, uid), seq, done)
+        yield from p.stream(_lone(journal, kind, uid), seq, done)
 
     def _changes(self, journal, request):
         cursor, seq, done, rest = p.parse_range(request)
-        yield from _stream(_after(journal, p.parse_number(rest, 0), cursor), seq, done)
+        short = len(rest) > 4 and rest[4] == p.SHORT_HEADS
+        yield from p.stream(_after(journal, p.parse_number(rest, 0), cursor), seq, done, short)
 
     def _find(self, journal, request):
         skip, seq, done, rest = p.parse_range(request)
@@ -119,13 +120,13 @@ class Verbs:
             raise p.BadRequest("a request is cut short")
         kind, text = rest[0], bytes(rest[1:])
         _check_kind(kind)
-        yield from _stream(_matching(journal, text, kind, skip), seq, done)
+        yield from p.stream(_matching(journal, text, kind, skip), seq, done)
 
     def _history(self, journal, request):
         skip, seq, done, rest = p.parse_range(request)
         kind, uid, _ = _key(rest)
         versions = journal.history(kind, uid)[skip:]
-        yield from _stream([(0, record) for record in versions], seq, done)
+        yield from p.stream([(0, record) for record in versions], seq, done)
 
     def _digest(self, journal, request):
         """As journal.digest(), a few records at a time."""
@@ -280,32 +281,6 @@ def _apply(journal, ops):
         if op[0] == "undelete" or (op[0] == "put" and isinstance(op[3], tuple)):
             raise p.BadRequest("an operation that must stand alone in its request does not")
     return journal.batch(ops)
-
-
-def _stream(items, seq, done):
-    """Pieces of the stream of (cursor, record); None stays None.
-
-    Begins with how many bytes of the first record are left out: `done`, if it is version `seq`.
-    """
-    begun = False
-    for item in items:
-        if item is None:
-            yield None
-            continue
-        cursor, record = item
-        skip = 0
-        if not begun:
-            begun = True
-            skip = done if seq and record.seq == seq else 0
-            yield struct.pack("<I", skip)
-        for piece in p.record_pieces(record, cursor):
-            if skip >= len(piece):
-                skip -= len(piece)
-            else:
-                yield memoryview(piece)[skip:]
-                skip = 0
-    if not begun:
-        yield b"\0\0\0\0"
 
 
 def _lone(journal, kind, uid):

@@ -10,29 +10,32 @@ has_speed                  it is a UART's line: speed is worth a try (not a pty,
 """
 
 import os
+import select
+import socket
 import termios
 import time
+import urllib.parse
 
 import serial
 
 from drybag_host.board.qemu import QemuBoard
 from drybag_host.board_errors import NotRunning
 from drybag_host.emulator.boards import EmulatedBoard
-from drybag_host.errors import LinkLost, NoSuchTarget, PortBusy
+from drybag_host.errors import LinkError, LinkLost, NoSuchTarget, PortBusy
 
 _CHUNK_BYTES = 4096
+_CONNECT_S = 10
 _URL_POLL_S = 0.02
-_NO_SPEED = ("/dev/pts/", "socket://")
 
 
 class SerialConsole:
-    """A board at a serial port, a pty or a URL of pyserial: `rfc2217://...`, `socket://...`."""
+    """A board at a serial port, a pty or a URL of pyserial: `rfc2217://...`."""
 
     def __init__(self, path, baud=115200, name=None, reset=None):
         self.name = name or path
         self._reset = reset
         self._is_url = "://" in path
-        self.has_speed = not path.startswith(_NO_SPEED)
+        self.has_speed = not path.startswith("/dev/pts/")
         if not self._is_url and not os.path.exists(path):
             raise NoSuchTarget("%s: no such port" % self.name)
         try:
@@ -90,6 +93,54 @@ class SerialConsole:
         self._port.close()
 
 
+class SocketConsole:
+    """A board behind a plain TCP port, `socket://HOST:PORT`: ser2net, QEMU's serial line.
+
+    Not by pyserial, whose socket:// gives one byte a call.
+    """
+
+    has_speed = False
+    baud = 115200
+
+    def __init__(self, url, name=None, reset=None):
+        self.name = name or url
+        self._reset = reset
+        try:
+            parts = urllib.parse.urlsplit(url)
+            self._socket = socket.create_connection((parts.hostname, parts.port), _CONNECT_S)
+        except (OSError, ValueError, TypeError) as error:
+            raise PortBusy(
+                "%s: %s" % (self.name, error), "does its server run? socket://HOST:PORT"
+            ) from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def read(self, timeout_s=0.0):
+        try:
+            if not select.select([self._socket], [], [], timeout_s)[0]:
+                return b""
+            data = self._socket.recv(_CHUNK_BYTES)
+        except (OSError, ValueError) as error:
+            raise LinkLost("%s: the connection is gone: %s" % (self.name, error)) from None
+        if not data:
+            raise LinkLost("%s: the connection was closed" % self.name)
+        return data
+
+    def write(self, data):
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise LinkLost("%s: the connection is gone: %s" % (self.name, error)) from None
+
+    def reset(self):
+        """Only where something beside the line does it."""
+        if self._reset is None:
+            raise LinkError("%s: a plain socket cannot reset a board" % self.name)
+        self._reset()
+
+    def close(self):
+        self._socket.close()
+
+
 def _open_emulated(target):
     board = EmulatedBoard(target.partition(":")[2])
     return SerialConsole(board.console, name=target, reset=board.reset)
@@ -99,14 +150,14 @@ def _open_qemu(target):
     board = QemuBoard(target.partition(":")[2])
     board.wait_prompt()
     try:
-        return SerialConsole(board.console, name=target, reset=board.reset)
+        return SocketConsole(board.console, target, board.reset)
     except (NotRunning, PortBusy):
         if board.is_powered:
             raise
         raise LinkLost("%s has no power" % target) from None
 
 
-BACKENDS = {"emu": _open_emulated, "qemu": _open_qemu}
+BACKENDS = {"emu": _open_emulated, "qemu": _open_qemu, "socket": SocketConsole}
 
 
 def open_console(target):

@@ -46,6 +46,7 @@ class Console:
         self._stuck_since = None
         self._last_paced = time.monotonic()
         self._budget = {"child": 0.0, "host": 0.0}
+        self._waiting = 0
         self._tail = b""
         self.raw = False
         self.restart(False)
@@ -112,6 +113,7 @@ class Console:
             self._send("child", self.child, self._to_child)
         if self._to_host:
             self._send_to_host()
+        self._waiting = len(self._to_host)
 
     # -- towards the board --------------------------------------------------------------------
     def _from_host(self, data):
@@ -207,7 +209,9 @@ class Console:
         self._last_paced = now
         most = max(16, self.baud / 10 * 0.02)
         for way in self._budget:
-            self._budget[way] = min(self._budget[way] + earned, most)
+            # what lay here all the time went on while this process was not asked
+            limit = max(most, self._waiting) if way == "host" else most
+            self._budget[way] = min(self._budget[way] + earned, limit)
 
     def _unread_by_board(self):
         """Bytes the board has received and not read yet."""
