@@ -324,7 +324,8 @@ class Progress:
         """The progress as one line."""
         if self.unit == "bytes":
             return "%s: %s, %s/s" % (self.label, self.amount(), size_text(self.rate()))
-        text = "%s: %s %ss, %.0f/s" % (self.label, self.amount(), self.unit, self.rate())
+        rate = "%.0f/s" if self.rate() >= 10 else "%.1f/s"
+        text = "%s: %s %ss, " % (self.label, self.amount(), self.unit) + rate % self.rate()
         if self.total and self.total > self.done > 0:
             text += ", %s left" % duration_text((self.total - self.done) / self.rate())
         return text

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import socket
 import sys
 import time
@@ -16,7 +17,7 @@ from plugs import PlugServer, rfc2217_port
 from drybag_host import power
 from drybag_host.board_errors import UnknownBoardName
 from drybag_host.emulator.boards import EmulatedBoard
-from drybag_host.power import _settings
+from drybag_host.power import _settings, uhubctl
 from drybag_host.power_errors import SwitchFailed, SwitchSettings
 
 BOARD = "/dev/ttyUSB0"
@@ -49,7 +50,7 @@ def test_every_kind_explains_itself_and_its_example_is_right():
     for kind in power.kinds():
         module = power.module_of(kind)
         (name, table), = tomllib.loads(module.EXAMPLE).items()
-        assert name == kind and module.SUMMARY and module.NOTES
+        assert name == kind and module.SUMMARY and module.NOTES and module.TRIED
         values = power.module_settings(module, table, kind)
         assert set(table) <= set(values) and values["settle_s"] >= 0
 
@@ -160,17 +161,45 @@ def _is_alive(pid):
 
 # -- uhubctl ------------------------------------------------------------------------------------
 
+# as uhubctl 2.5.0 prints it: a hub of USB 3 is two, and a device names itself in brackets
 HUB = """#!%s
 import sys
 location, port, action = sys.argv[2], sys.argv[4], sys.argv[6]
 open(%r, "a").write(" ".join(sys.argv[1:]) + "\\n")
 if location != "1-1":
-    print("No compatible devices detected at location %%s!" %% location)
+    sys.stderr.write("No compatible devices detected at location %%s!\\n"
+                     "Run with -h to get usage info.\\n" %% location)
     sys.exit(1)
-print("Current status for hub 1-1 [2109:3431]\\n  Port %%s: 0503 power enable connect" %% port)
-state = "0000 off" if action == "off" and port == "2" else "0100 power"
-print("Sent power %%s request\\nNew status for hub 1-1\\n  Port %%s: %%s" %% (action, port, state))
+kept = port == "3" or action == "on"
+half = port == "4" and action == "off"
+device = "[10c4:ea60 Silicon Labs CP2102 power off]"
+for hub, off, on in (
+    ("2-1 [2109:0813 VIA Labs, Inc. USB3.0 Hub, USB 3.00, 4 ports, ppps]",
+     "0080 off", "02a0 power 5gbps Rx.Detect"),
+    ("1-1 [2109:2813 VIA Labs, Inc. USB2.0 Hub, USB 2.10, 4 ports, ppps]",
+     "0000 off", "0103 power enable connect " + device),
+):
+    print("Current status for hub %%s\\n  Port %%s: 0103 power enable connect %%s"
+          %% (hub, port, device))
+    print("Sent power %%s request\\nNew status for hub %%s" %% (action, hub))
+    print("  Port %%s: %%s" %% (port, on if kept or half and hub[0] == "2" else off))
 """
+
+
+def test_what_uhubctl_says_of_a_port():
+    usb3 = "New status for hub 2-1 [x power]\n  Port 2: 00a0 Rx.Detect\n"
+    assert uhubctl.powered(usb3, 2) == [False]
+    assert uhubctl.powered("Current status for hub 1-1\n  Port 2: 0100 power\n", 2) == []
+    several = "New status for hub 1-1 [x]\n  Port 1: 0100 power\n  Port 2: 0000 off\n"
+    assert (uhubctl.powered(several, 1), uhubctl.powered(several, 2)) == ([True], [False])
+
+
+def test_the_real_uhubctl_without_a_hub(bench):
+    if not shutil.which("uhubctl"):
+        pytest.skip("uhubctl is not installed (sudo apt install uhubctl)")
+    with pytest.raises(SwitchFailed, match="No compatible|permission|USB") as caught:
+        bench('[s]\nkind="uhubctl"\nlocation="99-9.9"\nport=1\n').off()
+    assert "udev" in caught.value.hint
 
 
 def test_uhubctl(bench, tmp_path):
@@ -182,9 +211,11 @@ def test_uhubctl(bench, tmp_path):
     switch.off()
     switch.on()
     assert log.read_text() == "-l 1-1 -p 2 -a off\n-l 1-1 -p 2 -a on\n"
-    with pytest.raises(SwitchFailed, match="port 3 of hub 1-1 did not go off") as caught:
-        bench(text % ("1-1", 3, program)).off()
-    assert "another hub" in caught.value.hint
+    for port in (3, 4):  # 4: one half of the hub keeps it on
+        said = "port %d of hub 1-1 did not go off" % port
+        with pytest.raises(SwitchFailed, match=said) as caught:
+            bench(text % ("1-1", port, program)).off()
+        assert "another hub" in caught.value.hint
     with pytest.raises(SwitchFailed, match="No compatible devices"):
         bench(text % ("2-1", 2, program)).off()
     with pytest.raises(SwitchFailed, match="does not start") as caught:

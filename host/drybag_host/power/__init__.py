@@ -1,6 +1,7 @@
 """Power switches: one small module each, found by its name.
 
-A module has SUMMARY (a line), NOTES (what to know before using it), KEYS (its settings: name to
+A module has SUMMARY (a line), NOTES (what to know before using it), TRIED
+(against what), KEYS (its settings: name to
 Key), EXAMPLE (a table for power.toml) and `open(settings, target)`, which returns a Switch.
 """
 

@@ -18,6 +18,7 @@ KEYS = {
     "on": Key(str, None, "the command that gives it back"),
     "timeout_s": Key(float, 10.0, "seconds a command may take"),
 }
+TRIED = "with the shell; in campaigns that switch an emulated board."
 EXAMPLE = '[command]\noff = "pdu-client bench 4 off"\non = "pdu-client bench 4 on"\n'
 
 

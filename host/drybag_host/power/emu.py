@@ -13,6 +13,7 @@ COMMON = {
     "off_s": Key(float, 0.0, "seconds without power before it comes back, at least"),
 }
 KEYS = {"timing": Key(bool, True, "flash commands take as long as on the chip, so that cuts hit")}
+TRIED = "in all tests of campaigns on boards."
 EXAMPLE = '[emu]\ntiming = true\n'
 
 

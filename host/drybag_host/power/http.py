@@ -22,6 +22,7 @@ KEYS = {
     "password_env": Key(str, "DRYBAG_POWER_PASSWORD", "the variable that holds the password"),
     "timeout_s": Key(float, 5.0, "seconds to wait for an answer"),
 }
+TRIED = "servers that speak Tasmota and Shelly, passwords too, whole campaigns; no plug of metal."
 EXAMPLE = '[http]\ndevice = "tasmota"\nurl = "http://192.168.1.20"\nsettle_s = 2.0\n'
 
 

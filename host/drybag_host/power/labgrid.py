@@ -7,11 +7,15 @@ from drybag_host.power_errors import SwitchFailed
 from ._switch import Key, Switch
 
 SUMMARY = "the power driver of a labgrid environment (PDUs, hubs, relays, remote places)"
-NOTES = "Needs labgrid: pip install labgrid. Its environment file names resources and drivers."
+NOTES = (
+    "Needs labgrid: pip install labgrid. Its environment file names resources and drivers. It "
+    "brings its own build of pyserial, with which Drybag works as well."
+)
 KEYS = {
     "config": Key(str, None, "labgrid's environment file"),
     "place": Key(str, "main", "the target in it"),
 }
+TRIED = "labgrid 26.0.1 with its ExternalPowerDriver, a whole campaign; no PDU of metal."
 EXAMPLE = '[labgrid]\nconfig = "bench.yaml"\nplace = "main"\n'
 
 

@@ -14,6 +14,7 @@ KEYS = {
     "channel": Key(int, 1, "which relay, from 1"),
     "energised": Key(str, "on", '"on": an energised relay feeds the board (NO); or "off" (NC)'),
 }
+TRIED = "the protocol at a serial port, a whole campaign behind it; no relay of metal."
 EXAMPLE = '[relay]\nport = "/dev/ttyUSB1"\nchannel = 1\nenergised = "off"\n'
 BAUD = 9600
 

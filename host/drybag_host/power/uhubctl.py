@@ -18,6 +18,7 @@ KEYS = {
     "program": Key(str, "uhubctl", "the program, if it is not in the PATH"),
     "timeout_s": Key(float, 15.0, "seconds it may take"),
 }
+TRIED = "the program of Debian 12 (2.5.0) without a hub, and what it prints; no hub of metal."
 EXAMPLE = '[uhubctl]\nlocation = "1-1"\nport = 2\n'
 
 
@@ -39,12 +40,24 @@ class HubPort(Switch):
             "is it installed (sudo apt install uhubctl), may you use it (its README has the udev "
             "rule), and is this the hub: %s" % " ".join(command[:5]),
         )  # fmt: skip
-        states = re.findall(r"Port %d: [0-9a-f]{4} (off|power)?" % s["port"], said)
-        if states and (states[-1] == "off") != (action == "off"):
+        states = powered(said, s["port"])
+        if any(is_on != (action == "on") for is_on in states):
             raise SwitchFailed(
                 "uhubctl: port %d of hub %s did not go %s" % (s["port"], s["location"], action),
                 "this hub cannot switch that port: use another hub, or a relay",
             )
+
+
+def powered(said, port):
+    """Has the port power, by what uhubctl says afterwards: one bool for each hub it told.
+
+    A hub of USB 3 is two, and both must switch. The text in brackets is the device's own.
+    """
+    states = []
+    for after in said.split("New status for hub ")[1:]:
+        for flags in re.findall(r"^ +Port %d: [0-9a-f]{4}([^\n\[]*)" % port, after, re.M)[:1]:
+            states.append("power" in flags.split())
+    return states
 
 
 def open(settings, target):

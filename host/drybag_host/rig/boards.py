@@ -83,6 +83,12 @@ class _Bench:
                 "put a switch into the supply (drybag rig switches); --reset-is-enough takes the "
                 "reset, which tests the firmware's recovery and nothing of the flash",
             )
+        if self.switch.reset_only and "://" in self.target:
+            self.switch.close()
+            raise Usage(
+                "%s serves one program at a time, and the reset would need it twice" % self.target,
+                "use the port where it is plugged in",
+            )
         self._emulated(self.target)
         self.run_ = BoardRun(
             lambda: open_console(self.target), self.switch, seed, args.boot_timeout,

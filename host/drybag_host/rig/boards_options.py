@@ -101,6 +101,7 @@ def _described(power, module):
     return {
         "summary": module.SUMMARY,
         "notes": module.NOTES,
+        "tried": module.TRIED,
         "example": module.EXAMPLE,
         "keys": {
             name: {"type": key.kind.__name__, "default": key.default, "what": key.what}
@@ -112,6 +113,7 @@ def _described(power, module):
 def _explain(out, kind, module, described):
     out.line("%s: %s" % (kind, module.SUMMARY))
     out.line(module.NOTES)
+    out.line("Tried: " + module.TRIED)
     out.line()
     rows = [
         (name, key["type"], "needed" if key["default"] is None else key["default"], key["what"])
