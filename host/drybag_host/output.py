@@ -153,6 +153,15 @@ class Output:
             raise Declined("nothing was changed", "answer y to go on")
         return True
 
+    def ask(self, question, hint):
+        """What the person at the terminal types. Raises Declined where nobody can answer."""
+        if self.json_mode or not sys.stdin or not sys.stdin.isatty():
+            raise Declined("%s: nobody is there to answer" % question, hint)
+        self.stdout.flush()
+        self.stderr.write(printable(question) + ": ")
+        self.stderr.flush()
+        return sys.stdin.readline().strip()
+
     # --- how it is drawn ---
 
     def _tty(self, stream):

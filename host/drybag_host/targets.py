@@ -163,7 +163,7 @@ def open_session(args, text=None, fault_ok=False):
     text = args.target if text is None else text
     target = resolve(text)
     if is_virtual(target) and args.start:
-        _start_board(target, args.out)
+        start_board(target, args.out)
     if not hasattr(args, "baud"):
         return Session(lambda: _connect(target), target, args.out, args.wait, fault_ok)
     return Session(_connect_fast(target, args), target, args.out, args.wait, fault_ok)
@@ -193,7 +193,8 @@ def _connect_fast(target, args):
     return connect
 
 
-def _start_board(target, out):
+def start_board(target, out):
+    """Give an emulated board power if it has none."""
     board = virtual_board(target)
     if not board.is_running:
         out.say("starting %s" % target)

@@ -53,12 +53,15 @@ def mount(image):
 
 
 def read_files(image):
-    """{"/path": bytes} of everything in the image."""
+    """{"/path": bytes} of everything in the image. Raises ImageProblem if not all can be read."""
     fs = mount(image)
     files = {}
-    for folder, _, names in fs.walk("/"):
-        for name in names:
-            path = folder.rstrip("/") + "/" + name
-            with fs.open(path, "rb") as f:
-                files[path] = f.read()
+    try:
+        for folder, _, names in fs.walk("/"):
+            for name in names:
+                path = folder.rstrip("/") + "/" + name
+                with fs.open(path, "rb") as f:
+                    files[path] = f.read()
+    except (LittleFSError, UnicodeDecodeError) as error:
+        raise ImageProblem("the file system in the image is damaged: %s" % error) from None
     return files

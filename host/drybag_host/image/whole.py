@@ -8,13 +8,18 @@ from drybag_host.board_errors import BoardFileError, ImageProblem
 from . import filesystem, firmware, partitions, stock
 
 
-def parts(model, files, micropython=None):
+def parts(model, files, micropython=None, combined=False):
     """[(name, address, bytes)] of what a flash needs, ascending; never anything of `pim`.
 
-    `files`: {"/path": bytes} for `vfs`; `micropython`: a Stock, None leaves it out. Raises
-    ImageProblem for the wrong chip or an application that does not fit.
+    `files`: {"/path": bytes} for `vfs`; `micropython`: a Stock, None leaves it out; `combined`:
+    it must have a bootloader. Raises ImageProblem for the wrong chip, or what does not fit.
     """
     found = []
+    if combined and not micropython.bootloader:
+        raise ImageProblem(
+            "this MicroPython is an application alone, without its bootloader",
+            "give the .bin of the board's page at micropython.org, not the .app-bin",
+        )
     if micropython is not None:
         found += _stock_parts(model, micropython)
     table = partitions.to_binary(model.partitions_csv, model.partitions_file)

@@ -1,0 +1,1 @@
+"""A board gets its firmware: what is written in which order, and what must never be."""

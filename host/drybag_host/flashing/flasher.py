@@ -1,0 +1,246 @@
+"""One board: looked at, its files kept, written, started, asked.
+
+Nothing is written before everything that can be known is known: chip, flash, table, where the
+records lie, whether the files fit.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from drybag.layout import SECTOR
+from drybag_host.board.loader import open_loader
+from drybag_host.board_errors import ImageProblem
+from drybag_host.errors import LinkLost
+from drybag_host.flash_errors import RecordsElsewhere
+from drybag_host.image import partitions, salvage_scan, whole
+
+from . import greeting, keeping, plan
+
+_SLOW_BAUD = 115200
+
+
+@dataclass
+class Order:
+    """What is to be flashed. `stock`: a Stock, None with `app_only`; `files`: {"/path": bytes}.
+
+    `erase_pim(name)` -> bool: whether the records of this handset are to be erased, told its
+    name; it may raise Declined. `clean`: what else is in `/` goes. `start`: start it and ask.
+    """
+
+    model: object
+    files: dict
+    stock: object = None
+    app_only: bool = False
+    clean: bool = False
+    start: bool = True
+    erase_pim: object = None
+    wait_s: float = greeting.START_S
+    baud: int = 460800
+
+
+@dataclass
+class Done:
+    """What was done to a board; `fields()` for --json."""
+
+    target: str
+    board: str
+    chip: str = ""
+    mac: str = ""
+    name: str = ""
+    flash_bytes: int = 0
+    micropython: str = ""
+    parts: list = field(default_factory=list)
+    kept_files: list = field(default_factory=list)
+    replaced_files: list = field(default_factory=list)
+    erased_pim: bool = False
+    verified: bool = False
+    started: bool = False
+    handset: dict = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def fields(self):
+        return dict(vars(self))
+
+
+class Flasher:
+    """Flashes one board. `tell`: says(text), warns(text), moved(stage, done, total).
+
+    `home`: where Drybag keeps things. Raises what Esptool's methods raise, WrongChip, WrongFlash,
+    ImageProblem, RecordsElsewhere, Declined, and of the start LinkError kinds and NotVerified.
+    """
+
+    def __init__(self, target, order, home, tell):
+        self.target = target
+        self.order = order
+        self.home = home
+        self.tell = tell
+        self.tool = None
+        self.done = Done(target, order.model.name)
+        if order.stock:
+            self.done.micropython = order.stock.version
+        self._stopped = False
+
+    def stop(self):
+        """End what is under way, from another thread."""
+        self._stopped = True
+        if self.tool:
+            self.tool.stop()
+
+    def run(self):
+        """The Done of a board that was written, verified and, if asked for, has answered."""
+        started = time.monotonic()
+        with open_loader(self.target, self.order.baud) as self.tool:
+            self._write()
+        if self.order.start and not self._stopped:
+            self.tell.says("starting it")
+            found = greeting.greet(self.target, self.done.mac, self.order.wait_s)
+            self.done.started = True
+            self.done.handset = found
+        self.done.seconds = round(time.monotonic() - started, 3)
+        return self.done
+
+    # -- steps --------------------------------------------------------------------------------
+    def _write(self):
+        order, model = self.order, self.order.model
+        chip = self._try(lambda: self.tool.identify())
+        self.done.chip, self.done.mac = chip.model, chip.mac
+        self.done.flash_bytes = chip.flash_bytes
+        self.done.name = "drybag-" + chip.mac.replace(":", "")[-6:]
+        plan.check_chip(chip, model)
+        mib = chip.flash_bytes >> 20
+        self.tell.says("%s, %d MiB of flash, MAC %s" % (chip.model, mib, chip.mac))
+        if mib > model.flash_mib:
+            self.tell.warns("%s uses only %d of its %d MiB" % (model.name, model.flash_mib, mib))
+        found = plan.present(self._read("partition table", partitions.TABLE_ADDR, SECTOR))
+        erase = bool(order.erase_pim and order.erase_pim(self.done.name))
+        if order.app_only:
+            plan.check_app_only(found, model)
+        if not erase:
+            self._check_records(found)
+        old, head = self._keep(found)
+        parts = self._parts(old)
+        app = partitions.find(model.partitions, "factory").offset
+        pieces = plan.writes(parts, found, (app, head) if order.app_only else None)
+        gates = plan.gates(found, model)
+        if not erase:
+            plan.guard([*gates, *pieces], found, model)
+        self._send("emptying the start", gates)
+        if erase:
+            row = partitions.find(model.partitions, "pim")
+            self.tell.says("erasing all records")
+            self._try(lambda: self.tool.erase(row.offset, row.size))
+            self.done.erased_pim = True
+        self._send("writing", pieces)
+        self.done.parts = [
+            {"part": piece.part, "address": piece.address, "size_bytes": len(piece.data)}
+            for piece in pieces
+        ]
+        self.done.verified = True
+        keeping.Keeping(self.home, chip.mac).done()
+
+    def _check_records(self, found):
+        """Raises RecordsElsewhere where the new table would leave records behind."""
+        model = self.order.model
+        row = plan.pim_elsewhere(found, model)
+        if row is not None:
+            ours = partitions.find(model.partitions, "pim")
+            raise RecordsElsewhere(
+                "the board has its records at 0x%x (%d KiB); %s has 'pim' at 0x%x (%d KiB)"
+                % (row.offset, row.size >> 10, model.name, ours.offset, ours.size >> 10),
+                name=self.done.name,
+                pim=row._asdict(),
+            )
+        if found.rows is None and not found.blank:
+            self._look_for_records()
+
+    def _look_for_records(self):
+        """With no table to say where `pim` is, what is to be written over is searched first."""
+        self.tell.says("no partition table can be read: looking whether records lie here")
+        for label in ("factory", "vfs"):
+            row = partitions.find(self.order.model.partitions, label)
+            scan = salvage_scan.scan(self._read("looking", row.offset, row.size))
+            if scan.sectors or scan.chunks:
+                raise RecordsElsewhere(
+                    "there is no partition table, and records lie at 0x%x, where '%s' would go"
+                    % (row.offset, label),
+                    name=self.done.name,
+                )
+
+    def _keep(self, found):
+        """(`/` to take over or None, head or None), both safe on this computer."""
+        keep = keeping.Keeping(self.home, self.done.mac)
+        kept, kept_head = keep.load()
+        head = self._head(kept_head) if self.order.app_only else None
+        old = None if self.order.clean else self._root(found, keep, kept)
+        keep.save(old, head)
+        return old, head
+
+    def _root(self, found, keep, kept):
+        """The bytes of a file system with what is in `/`; `kept`: of a flash cut short."""
+        row = next((row for row in found.rows or () if row.label == "vfs"), None)
+        if row is None:
+            return kept
+        start = self._read("looking at /", row.offset, plan.SUPERBLOCKS * SECTOR)
+        if not keeping.has_root(start):
+            return kept
+        raw = self._read("reading /", row.offset, row.size)
+        if keeping.is_readable(raw):
+            return raw
+        if kept is None:
+            self.tell.warns(
+                "the file system of / cannot be read, so its files do not stay; a copy is %s"
+                % keep.keep_unreadable(raw)
+            )
+        return kept
+
+    def _head(self, kept):
+        """The first sector of the application that stays on the board."""
+        row = partitions.find(self.order.model.partitions, "factory")
+        head = self._read("application", row.offset, SECTOR)
+        if head == b"\xff" * SECTOR and kept is not None:
+            head = kept
+        self.done.micropython = plan.check_application(head, self.order.model)
+        return head
+
+    def _parts(self, old):
+        """whole.parts with our files and what the person put into `/`."""
+        order, files = self.order, self.order.files
+        if old is not None:
+            files, self.done.kept_files, replaced = keeping.merge(old, files)
+            if self.done.kept_files:
+                self.tell.says("your files in / stay: %s" % ", ".join(self.done.kept_files))
+            if replaced:
+                folder = keeping.Keeping(self.home, self.done.mac).keep_replaced(replaced)
+                self.done.replaced_files = sorted(replaced)
+                names = " and ".join(self.done.replaced_files)
+                self.tell.says("%s is replaced; what it was is in %s" % (names, folder))
+        try:
+            return whole.parts(order.model, files, order.stock)
+        except ImageProblem as error:
+            if self.done.kept_files and "do not fit" in str(error):
+                raise ImageProblem(str(error), "without your own files: --clean") from error
+            raise
+
+    # -- the tool -----------------------------------------------------------------------------
+    def _read(self, stage, address, size):
+        return self._try(lambda: self.tool.read(address, size, self._mover(stage)))
+
+    def _send(self, stage, pieces):
+        pairs = [(piece.address, piece.data) for piece in pieces]
+        self._try(lambda: self.tool.write(pairs, self._mover(stage)))
+
+    def _mover(self, stage):
+        return lambda done, total: self.tell.moved(stage, done, total)
+
+    def _try(self, call):
+        """Each step can be done again: a line too bad for the speed gets a slower one."""
+        if self._stopped:
+            raise KeyboardInterrupt
+        try:
+            return call()
+        except LinkLost as error:
+            if self.tool.baud <= _SLOW_BAUD or self._stopped:
+                raise
+            self.tell.says("%s; trying again at %d baud" % (error, _SLOW_BAUD))
+            self.tool.baud = _SLOW_BAUD
+        return call()
