@@ -52,4 +52,7 @@ class BootLoop(LinkError):
 
 class ReplTaken(NotAHandset):
     exit_code = 43
-    hint = "stop that program, or write Drybag over it: drybag flash TARGET --board B"
+    hint = (
+        "is this the right port? stop that program, or write Drybag over it: drybag flash TARGET "
+        "--board B"
+    )

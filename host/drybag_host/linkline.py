@@ -20,6 +20,7 @@ from drybag_host.errors import (
     NotAHandset,
     PortBusy,
 )
+from drybag_host.flash_errors import BootLoop, ReplTaken
 
 PATIENCE_S = 12.0
 WINDOW_CHUNKS = 8
@@ -31,6 +32,9 @@ _FRAGMENT_BYTES = 100
 _BOOT_S = 10.0
 _HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8, 1.5, 1.5)  # a first boot formats: up to 3 s
 _BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:", b"opens the journal")
+_LOOP_WORDS = (b"rst:0x", b"invalid header")
+_LOOP_TIMES = 4
+_IN_LOADER = b"waiting for download"
 _REPL = b">>> "
 _PROMPT_LINE = b"\r\n>>> "
 _RAW_REPL = b"raw REPL; CTRL-B"
@@ -240,23 +244,43 @@ class Line:
         """Begin a session; gives the raw answer to HELLO. Wakes a board that is at the REPL.
 
         `now`: seconds since 2000 for a handset that does not know the time. Raises NotAHandset,
-        LinkTimeout, LinkLost.
+        ReplTaken, BootLoop, LinkTimeout, LinkLost.
         """
+        before = b""
         answer = self._try_hello(now, _HELLO_WAITS_S)
         if answer is None and (self._is_booting() or self._decoder.damaged):
             answer = self._try_hello(now, (0.5,) * 30)
-        if answer is None:
+        if answer is None and not self._is_looping():
+            before = bytes(self._decoder.text)
+            self._decoder.text.clear()
             self._knock()
             if self._at_repl():
                 answer = self._start_application(now)
             else:
                 answer = self._try_hello(now, (0.5, 1.0, 1.5))
         if answer is None:
-            said = self.said
-            if said:
-                raise NotAHandset("%s: no handset; it said: %s" % (self.name, said))
-            raise LinkTimeout("%s: nothing answers" % self.name)
+            self._explain(before)
         return answer
+
+    def _explain(self, before):
+        """Raise what no answer means; `before`: what was said before we knocked."""
+        since = bytes(self._decoder.text).replace(self._echo, b"").strip()
+        self._decoder.text = text = bytearray(before + b"\n" + since)
+        said = self.said
+        if self._is_looping():
+            raise BootLoop("%s: the board starts again and again: %s" % (self.name, said))
+        if _IN_LOADER in text:
+            raise NotAHandset(
+                "%s: the chip waits in its ROM loader" % self.name, "press its RESET button"
+            )
+        if len(since) > 2 and said:
+            raise ReplTaken(
+                "%s: another program runs there and keeps the console; it said: %s"
+                % (self.name, said)
+            )
+        if said:
+            raise NotAHandset("%s: no handset; it said: %s" % (self.name, said))
+        raise LinkTimeout("%s: nothing answers" % self.name)
 
     def _try_hello(self, now, waits_s):
         """The answer to HELLO, or None. A REPL that shows itself ends the waiting."""
@@ -267,7 +291,7 @@ class Line:
             ident = self._next_ident()
             self._send(p.REQUEST | p.LAST, ident, 0, self.hello(now))
             answer = self._hello_answer(ident, wait_s)
-            if answer is not None or self._at_repl():
+            if answer is not None or self._at_repl() or self._is_looping():
                 return answer
             if self._decoder.damaged:
                 self.chunk_bytes = max(_LEAST_CHUNK_BYTES, self.chunk_bytes // 2)
@@ -296,6 +320,10 @@ class Line:
 
     def _is_booting(self):
         return any(word in self._decoder.text for word in _BOOT_WORDS)
+
+    def _is_looping(self):
+        """The ROM has started the chip, or refused to, several times while we listened."""
+        return any(self._decoder.text.count(word) >= _LOOP_TIMES for word in _LOOP_WORDS)
 
     def _listen(self, wait_s):
         deadline = time.monotonic() + wait_s

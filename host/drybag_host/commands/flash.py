@@ -218,9 +218,10 @@ def _bench(args, targets, order, home):
     from drybag_host.errors import Partial
     from drybag_host.flashing.bench import Bench
 
-    bench = Bench(targets, order, home, args.out)
-    rescued = lambda target, error, out: _rescued(args, target, error, home, out)  # noqa: E731
-    results = bench.run(rescued, _journal)
+    def rescued(target, error, out):
+        return _rescued(args, target, error, home, out)
+
+    results = Bench(targets, order, home, args.out).run(rescued, _journal)
     args.out.document({"boards": [result.fields() for result in results]})
     args.out.table(
         "Boards",

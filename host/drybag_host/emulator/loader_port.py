@@ -25,8 +25,8 @@ class LoaderPort:
     """A context manager; `path` is the terminal, `flash` the NorFlash behind the loader.
 
     `board`: an EmulatedBoard with power. It stays held at the end: `board.reset()` starts it.
-    When the board loses its power, or a cut armed in `flash` comes, nothing answers any more.
-    Raises NotRunning.
+    When a cut armed in `flash` comes the terminal is gone (`cut`), as that of a board which has
+    its power from the cable; without power nothing answers. Raises NotRunning.
     """
 
     def __init__(self, board):
@@ -54,15 +54,21 @@ class LoaderPort:
     def __exit__(self, *exc):
         os.write(self._wake_in, b"x")
         self._thread.join()
-        for fd in (self._master, self._wake, self._wake_in):
+        for fd in (self._wake, self._wake_in):
             os.close(fd)
         self._image.close()
         return False
 
     def _serve(self):
+        try:
+            self._pump()
+        finally:
+            os.close(self._master)
+
+    def _pump(self):
         rom = None
         out = b""
-        while True:
+        while not self.cut:
             writing = [self._master] if out else []
             ready, free, _ = select.select([self._master, self._wake], writing, [])
             if self._wake in ready:
@@ -86,7 +92,7 @@ class LoaderPort:
     def _answer(self, rom, data):
         """What the chip says to `data`; nothing for a chip without power."""
         try:
-            if self.cut or not self.board.state()["held"]:
+            if not self.board.state()["held"]:
                 return b""
             return rom.feed(data)
         except PowerCut:
