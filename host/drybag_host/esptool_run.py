@@ -36,7 +36,8 @@ _FAILURES = (
      "check cable and supply and run the command again; if it stays, the flash is worn out"),
     (r"This chip is (\S+), not ", WrongChip, ""),
     (r"Failed to connect|Wrong boot mode|autodetect chip type", LinkTimeout, _DOWNLOAD_HINT),
-    (r"disconnected|multiple access|stopped responding|No more data|Broken pipe|Errno 5\]|"
+    (r"port that is not open|disconnected|multiple access|stopped responding|No more data|"
+     r"Broken pipe|Errno 5\]|"
      r"Connection reset|No such device|Errno 19\]|timeout|timed out|stream stopped|"
      r"Serial noise|head of packet|Invalid SLIP|Read more than|Expected digest", LinkLost, ""),
 )  # fmt: skip
@@ -225,7 +226,7 @@ class Esptool:
         """The exception for a run that failed."""
         if "No module named esptool" in said:
             return EsptoolMissing("esptool is not installed (for %s)" % sys.executable)
-        found = re.search(r"fatal error occurred: *(.*)", said, re.DOTALL)
+        found = re.search(r"(?:fatal|exception) error occurred: *(.*)", said, re.DOTALL)
         text = _plain(found[1]) if found else _last_line(said[-2000:])
         message = "%s: %s" % (self.name, text)
         if "Could not open" in said and "busy or doesn't exist" in said:
@@ -242,7 +243,7 @@ class Esptool:
 
 def _plain(text):
     """esptool's message on one line, without its pointers to web pages."""
-    asides = ("For troubleshooting", "Hint")
+    asides = ("For troubleshooting", "Hint", "Note: This error")
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(asides)]
     return " ".join(lines[:4]).rstrip(".")

@@ -1,6 +1,7 @@
 """What the tests of `drybag flash` share: a home with firmware, used boards, an oracle."""
 
 import functools
+import re
 import sys
 from pathlib import Path
 
@@ -14,10 +15,15 @@ from drybag_host.image import board_model, dumpfile, filesystem, firmware, parti
 sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from pim_flash import Flash  # noqa: E402
 
-MODEL = board_model.load("esp32-generic")
-PIM = partitions.find(MODEL.partitions, "pim")
-VFS = partitions.find(MODEL.partitions, "vfs")
-APP = partitions.find(MODEL.partitions, "factory")
+GENERIC = board_model.load("esp32-generic")
+# a board whose parts are small, so that each is read and written in a second
+SMALL = """
+nvs,      data, nvs,      0x9000,   0x6000
+phy_init, data, phy,      0xf000,   0x1000
+factory,  app,  factory,  0x10000,  0x20000
+vfs,      data, fat,      0x30000,  0x50000
+pim,      data, littlefs, 0x80000,  0x80000
+"""
 OLD, NEW = "v1.22.2", "v1.28.0"
 MINE = {"/mine.py": b"x = 1\n", "/data/notes.txt": b"n" * 5000}
 OLD_FILES = {
@@ -28,9 +34,23 @@ OLD_FILES = {
 }
 
 
+def board_file(folder, table, name="small", **changes):
+    """Path of a board file like esp32-generic's with another table."""
+    text = GENERIC.file.read_text().replace('"partitions/4mib.csv"', '"""%s"""' % table)
+    for key, value in changes.items():
+        text = re.sub(r"(?m)^%s = .*$" % key, "%s = %s" % (key, value), text)
+    path = Path(folder) / (name + ".toml")
+    path.write_text(text)
+    return str(path)
+
+
 @functools.cache
 def firmware_of(version, chip="esp32"):
     return stock_images.firmware(chip, version, body_bytes=30000 if version == NEW else 50000)
+
+
+def row(model, label):
+    return partitions.find(model.partitions, label)
 
 
 def home_with_firmware(folder, monkeypatch, mpy_cache):
@@ -44,7 +64,7 @@ def home_with_firmware(folder, monkeypatch, mpy_cache):
 
 
 @functools.cache
-def used_pim(size=PIM.size):
+def used_pim(size=0x80000):
     """A partition with 30 contacts, of which some were changed and one deleted."""
     flash = Flash(size // 4096)
     j = flash.mount()
@@ -56,20 +76,20 @@ def used_pim(size=PIM.size):
     return bytes(flash.memory)
 
 
-def used_flash(model=MODEL, files=None):
+def used_flash(model, files=None):
     """A whole flash: older MicroPython, the person's files, records in the model's `pim`."""
-    row = partitions.find(model.partitions, "pim")
+    pim = row(model, "pim")
     parts = whole.parts(model, files or OLD_FILES, stock.parse(firmware_of(OLD), "old"))
     image = bytearray(whole.join(model, parts))
-    image[row.offset : row.offset + row.size] = used_pim(row.size)
+    image[pim.offset : pim.offset + pim.size] = used_pim(pim.size)
     return image
 
 
-def board_with(home, raw, name="b", board="esp32-generic"):
+def board_with(home, model, raw, name="b"):
     """An emulated board, started, on a flash with these bytes."""
     path = Path(home) / (name + ".bin")
     path.write_bytes(raw)
-    made = EmulatedBoard.create(name, board, image=path)
+    made = EmulatedBoard.create(name, str(model.file), image=path)
     made.start()
     return made
 
@@ -80,11 +100,11 @@ def records(pim):
     return {(r.kind, bytes(r.uid)): bytes(r.body) for r in found}
 
 
-def cut(raw, row):
-    return bytes(raw[row.offset : row.offset + row.size])
+def cut(raw, part):
+    return bytes(raw[part.offset : part.offset + part.size])
 
 
-def starts(raw, model=MODEL):
+def starts(raw, model):
     """What a chip with this flash would run: (MicroPython's version, files), or None: nothing.
 
     Its loader checks bootloader, table and application by their hashes, as the ROM and the
@@ -97,8 +117,8 @@ def starts(raw, model=MODEL):
         return None
     if not found.bootloader:
         return None
-    row = next(row for row in found.rows if row.label == "vfs")
-    return found.version, filesystem.read_files(cut(raw, row))
+    vfs = next(part for part in found.rows if part.label == "vfs")
+    return found.version, filesystem.read_files(cut(raw, vfs))
 
 
 @functools.cache

@@ -101,13 +101,17 @@ def test_no_esptool_or_another(source, says, tmp_path, monkeypatch):
     [
         ("MD5 of file does not match data in flash!", NotVerified),
         ("The chip stopped responding.", LinkLost),
+        ("Attempting to use a port that is not open\nNote: This error originates", LinkLost),
         ("Failed to connect to ESP32: No serial data received.\nFor troubleshooting", LinkTimeout),
         ("Could not open COM3, the port is busy or doesn't exist.\n(Errno 11)", PortBusy),
         ("Active security features detected, erasing flash is disabled", EsptoolFailed),
     ],
 )
 def test_words_become_errors(said, kind):
-    error = Esptool("COM3")._error("...\nERROR: A fatal error occurred: " + said, 2)
+    kind_of_error = "serial exception" if "port that" in said else "fatal"
+    error = Esptool("COM3")._error(
+        "...\nERROR: A %s error occurred: %s" % (kind_of_error, said), 2
+    )
     assert type(error) is kind and "troubleshooting" not in str(error)
     assert str(error).startswith("COM3: ")
 

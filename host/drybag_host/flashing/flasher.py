@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from drybag.layout import SECTOR
 from drybag_host.board.loader import open_loader
 from drybag_host.board_errors import ImageProblem
-from drybag_host.errors import LinkLost
+from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, PortBusy
 from drybag_host.flash_errors import RecordsElsewhere
 from drybag_host.image import partitions, salvage_scan, whole
 
@@ -156,9 +156,12 @@ class Flasher:
     def _look_for_records(self):
         """With no table to say where `pim` is, what is to be written over is searched first."""
         self.tell.says("no partition table can be read: looking whether records lie here")
+        stock = self.order.stock
         for label in ("factory", "vfs"):
             row = partitions.find(self.order.model.partitions, label)
-            scan = salvage_scan.scan(self._read("looking", row.offset, row.size))
+            size = len(stock.app) if stock and label == "factory" else row.size
+            data = self._read("looking at '%s'" % label, row.offset, -(-size // SECTOR) * SECTOR)
+            scan = salvage_scan.scan(data)
             if scan.sectors or scan.chunks:
                 raise RecordsElsewhere(
                     "there is no partition table, and records lie at 0x%x, where '%s' would go"
@@ -243,4 +246,7 @@ class Flasher:
                 raise
             self.tell.says("%s; trying again at %d baud" % (error, _SLOW_BAUD))
             self.tool.baud = _SLOW_BAUD
-        return call()
+            try:
+                return call()
+            except (NoSuchTarget, LinkTimeout, PortBusy):
+                raise error from None  # it is gone, whatever the speed
