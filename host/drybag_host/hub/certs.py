@@ -5,7 +5,6 @@ are valid from 1999 to 2099, so that a handset without a clock can check them.
 """
 
 import datetime
-import hashlib
 import ipaddress
 import os
 import socket
@@ -17,18 +16,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from drybag_host.backup import disk
 from drybag_host.errors import HostFile
+from drybag_host.hub.fingerprints import SERVER_NAME, fingerprint
 
-__all__ = ["SERVER_NAME", "Certificates", "fingerprint", "host_names"]
+__all__ = ["Certificates", "host_names"]
 
-SERVER_NAME = "drybag-hub"
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 FIRST = datetime.datetime(1999, 1, 1, tzinfo=datetime.UTC)
 LAST = datetime.datetime(2099, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
-
-
-def fingerprint(der):
-    """SHA-256 of a certificate's DER bytes, in hex: what people compare."""
-    return hashlib.sha256(der).hexdigest()
 
 
 def host_names(listen):

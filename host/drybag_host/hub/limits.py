@@ -30,10 +30,17 @@ class Buckets:
 
 
 class Attempts:
-    """Wrong passwords: a few are free, then each doubles the wait, up to a quarter of an hour."""
+    """Wrong passwords: some are free, then each doubles the wait, up to a quarter of an hour.
 
-    FREE = 5
+    Keys are (free attempts, text): few for one owner from one address, more for an address, more
+    still for an owner from anywhere, who could else be locked out by a stranger.
+    """
+
     MOST_S = 900
+
+    @staticmethod
+    def keys(owner, address):
+        return (5, "%s from %s" % (owner, address)), (20, "from " + address), (100, owner)
 
     def __init__(self, clock=time.monotonic):
         self._clock = clock
@@ -49,7 +56,7 @@ class Attempts:
         for key in keys:
             count, until = self._failed.pop(key, (0, now))
             count = 1 if now - until > self.MOST_S else count + 1
-            over = count - self.FREE
+            over = count - key[0]
             wait = min(self.MOST_S, 1 << min(over, 10)) if over >= 0 else 0
             self._failed[key] = (count, now + wait)
             if len(self._failed) > MOST_KEYS:

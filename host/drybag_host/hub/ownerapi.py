@@ -18,7 +18,7 @@ MOST_POSITION = 1 << 62
 
 async def log_in(hub, request, name, password):
     """The token of a new session. Raises WrongSecret, Busy: after wrong ones it takes longer."""
-    keys = ("owner " + name, "from " + (request.client.host if request.client else ""))
+    keys = hub.attempts.keys(name, request.client.host if request.client else "")
     wait_s = hub.attempts.wait_s(*keys)
     if wait_s:
         raise Busy("too many wrong passwords", int(wait_s + 1), status=429)

@@ -50,6 +50,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
 
+    def shutdown(self):
+        """The hub ends: an idle connection is cut, without waiting for the other end's word."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def _stop_timer(self):
         if self._timer is not None:
             self._timer.cancel()
