@@ -37,7 +37,7 @@ def test_it_serves_the_description_it_is_tested_with(hub):
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_endpoint(hub, case):
     security = case.operation.definition.raw.get("security")
     headers = getattr(hub, next(iter(security[0]))) if security else {}
