@@ -35,9 +35,7 @@ class HubProcess:
         ]  # fmt: skip
         env = {**os.environ, "PYTHONPATH": "%s:%s" % (ROOT / "firmware" / "lib", ROOT / "host")}
         self.log = open(self.data.parent / "hub.log", "ab")
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self.log, env=env
-        )
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=env)
         text = b""
         while not text.endswith(b"}\n"):
             line = self.process.stdout.readline()

@@ -92,11 +92,12 @@ def restore_from(url, storage, blobs, hub=None, advance=None):
     line = lines[-1]
     report.others = [other.name for other in lines[:-1]]
     report.old_hub, report.line = line.hub, line.name
-    replay(line, storage, report, advance)
+    bring = _Blobs(storage, blobs, blob_source(url), report)
+    replay(line, storage, report, advance, bring.row)
     if not report.whole:
         for owner in checking.owners_in(storage):
             checking.rebuild(storage, owner)
-    _restore_blobs(storage, blobs, blob_source(url), report, advance)
+    bring.rest()
     _new_hub(storage, report, url)
     report.owners = storage.counts("owners")
     report.versions = storage.counts("versions")
@@ -119,21 +120,21 @@ def _require_empty(storage):
         )
 
 
-def replay(line, storage, report, advance=None):
-    """Write all rows of a line into an empty storage; the hub's id is left out."""
+def replay(line, storage, report, advance=None, keep=lambda table, row: True):
+    """Write all rows of a line into an empty storage; the hub's id is left out.
+
+    keep(table, row): False for a row that is not to be written.
+    """
     newest = None
     for segment in line.segments(report.findings):
-        puts, versions = [], []
-        for table, row in segment.rows:
-            if table == "versions":
-                versions.append((row["owner"], row["pos"]))
-            if table != "meta" or row["name"] != "hub_id":
-                puts.append((table, row))
+        versions = [(r["owner"], r["pos"]) for table, r in segment.rows if table == "versions"]
         there = dict(zip(versions, storage.get("versions", versions), strict=True))
-        puts = [
-            (table, row) for table, row in puts
-            if table != "versions" or there[row["owner"], row["pos"]] is None
-        ]  # fmt: skip
+        puts = []
+        for table, row in segment.rows:
+            if table == "versions" and there[row["owner"], row["pos"]]:
+                continue
+            if (table, row.get("name")) != ("meta", "hub_id") and keep(table, row):
+                puts.append((table, row))
         storage.commit(puts)
         report.segments += 1
         report.rows += len(puts)
@@ -145,29 +146,51 @@ def replay(line, storage, report, advance=None):
         report.whole = newest.whole and not report.findings
 
 
-def _restore_blobs(storage, blobs, read, report, advance):
-    """Blobs that the rows name; a long body, which a blob may hold too, is in the log as well."""
-    missing = {}
-    for row in scan_all(storage, "blobs"):
-        if blobs.have(row["sha"])[1]:
-            continue
+class _Blobs:
+    """Brings a blob before the row that says it is there; without it there is no such row.
+
+    So the hub asks the handset for it again.
+    """
+
+    def __init__(self, storage, blobs, read, report):
+        self.storage = storage
+        self.blobs = blobs
+        self.read = read
+        self.report = report
+        self.missing = {}
+
+    def row(self, table, row):
+        """For replay(): False for the row of a blob that cannot be had."""
+        if table != "blobs" or self.blobs.have(row["sha"])[1]:
+            return True
         try:
-            blobs.put(row["sha"], read(row["owner"], row["sha"]))
+            self._put(row, self.read(row["owner"], row["sha"]))
         except DrybagError as error:
-            missing.setdefault((row["owner"], row["sha"]), str(error))
-            continue
-        report.blobs += 1
-        report.blob_bytes += row["size"]
-        if advance:
-            advance(1)
-    for owner in sorted({owner for owner, _ in missing}):
-        for row in scan_all(storage, "versions", "", (owner,)):
-            if len(row["body"]) > BODY_BYTES:
-                sha = sha256(row["body"]).digest()
-                if missing.pop((owner, sha), None):
-                    blobs.put(sha, row["body"])
-    for (owner, sha), problem in sorted(missing.items()):
-        report.findings.append("blob %s of %s: %s" % (sha.hex(), owner, problem))
+            self.missing[row["owner"], row["sha"]] = (row, str(error))
+            return False
+        return True
+
+    def _put(self, row, data):
+        self.blobs.put(row["sha"], data)
+        self.report.blobs += 1
+        self.report.blob_bytes += len(data)
+
+    def rest(self):
+        """What is missing: a long body is in the log too; what nothing names is not missed."""
+        named = set()
+        for owner in sorted({owner for owner, _ in self.missing}):
+            for version in scan_all(self.storage, "versions", "", (owner,)):
+                names = version["blobs"]
+                named.update((owner, names[i : i + 32]) for i in range(0, len(names), 32))
+                if len(version["body"]) > BODY_BYTES:
+                    key = (owner, sha256(version["body"]).digest())
+                    if key in self.missing:
+                        row = self.missing.pop(key)[0]
+                        self._put(row, version["body"])
+                        self.storage.commit([("blobs", row)])
+        for (owner, sha), (_, problem) in sorted(self.missing.items()):
+            if (owner, sha) in named:
+                self.report.findings.append("blob %s of %s: %s" % (sha.hex(), owner, problem))
 
 
 def _new_hub(storage, report, url):
@@ -223,7 +246,7 @@ def _import_some(todo, backup, storage, blobs, owner, epoch, report):
         for record, current in todo:
             version = _version(record, epoch)
             head = log.head(version.kind, version.uid)
-            if head is not None and head.says_the_same(version):
+            if head is not None and _holds(log, version):
                 continue
             counts = current and (head is None or is_later(version, head))
             log.append(version, IMPORTED, counts, rev=record.rev)
@@ -233,6 +256,16 @@ def _import_some(todo, backup, storage, blobs, owner, epoch, report):
                     log.add_blob(sha, blobs.size(sha))
         if log.changed():
             log.commit()
+
+
+def _holds(log, version):
+    """True if the owner's log has this very version already."""
+    return any(
+        old.content_id == version.content_id
+        and old.deleted == version.deleted
+        and old.stamp == version.stamp
+        for old in log.history(version.kind, version.uid)
+    )
 
 
 def _version(record: Record, epoch):
