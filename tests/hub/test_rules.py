@@ -42,6 +42,8 @@ CASES = {
                                      (SAME, False, None, (), None)),
     "deleted on both sides": (v(GONE), DELETED, None, {}, (SAME, False, None, (), None)),
     "head is the base": (v(NOTE), HEAD, HEAD, {}, (PUSHED, True, None, (), None)),
+    "head says what the base says": (v(GONE), v(BASE, 9), HEAD, {},
+                                     (PUSHED, True, None, (), None)),
     "head is the base, older stamp": (v(NOTE, stamp=1), HEAD, HEAD, {},
                                       (PUSHED, True, None, (), None)),
     "both changed, other properties": (
@@ -93,19 +95,22 @@ CASES = {
         v(NOTE), BY_B, None, {"resend": True, "known": True},
         (SAME, False, (KEPT, TEL2), (), None)),
     "resend, later than head": (
-        v(NOTE, stamp=200), BY_B, None, {"resend": True}, (PUSHED, True, None, (), None)),
+        v(NOTE, stamp=200), BY_B, None, {"resend": True}, (PUSHED, True, None, (b"*",), "head")),
     "resend, earlier than head": (
         v(NOTE, stamp=50), BY_B, None, {"resend": True},
-        (PUSHED, False, (KEPT, TEL2), (), None)),
+        (PUSHED, False, (KEPT, TEL2), (b"*",), "item")),
+    "resend, made in knowledge of head": (
+        v(NOTE, stamp=50), BY_B, None, {"resend": True, "seen": True},
+        (PUSHED, True, None, (), None)),
     "resend, deleted later": (
         v(NOTE, stamp=50), DELETED, None, {"resend": True},
-        (PUSHED, False, (KEPT, GONE), (), None)),
+        (PUSHED, False, (KEPT, GONE), (b"*",), "item")),
     "resend, deleted earlier": (
         v(NOTE, stamp=95), DELETED, None, {"resend": True}, (PUSHED, True, None, (), None)),
     "resend, deleted at the same time: the edit": (
         v(NOTE, stamp=90), DELETED, None, {"resend": True}, (PUSHED, True, None, (), None)),
     "resend of a deletion, later than head": (
-        v(GONE, stamp=200), BY_B, None, {"resend": True}, (PUSHED, True, None, (), None)),
+        v(GONE, stamp=200), BY_B, None, {"resend": True}, (PUSHED, True, None, (b"*",), "head")),
     "resend of a deletion, earlier than head": (
         v(GONE, stamp=50), BY_B, None, {"resend": True},
         (PUSHED, False, (KEPT, TEL2), (), None)),

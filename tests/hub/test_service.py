@@ -55,6 +55,7 @@ def test_an_idle_poll_writes_nothing(hub):
     service, storage, _ = hub
     a = Device(service)
     a.sync(a.item(b"u1", CARD))
+    a.sync()  # which tells how far it has taken the changes
     before = storage.last_lsn()
     reply, _ = a.sync()
     assert storage.last_lsn() == before and reply.ack == 1
@@ -304,6 +305,7 @@ def test_what_a_restored_hub_lost_comes_back_without_doubles():
     a, b = Device(service, "a"), Device(service, "b")
     a.sync(a.item(b"u", CARD), a.item(b"w", CARD))
     b.sync()
+    b.sync()  # by its cursor the hub knows now what b has taken
     yesterday = storage.copy()
     edit = a.item(b"u", CARD + b"NOTE:new\n", stamp=STAMP + 9)
     a.sync(edit)
@@ -326,6 +328,36 @@ def test_what_a_restored_hub_lost_comes_back_without_doubles():
     b.sync()
     assert shown(again) == want == a.records == b.records
     assert again.storage.counts("conflicts") == 0
+
+
+def test_two_that_a_restored_hub_lost_are_both_kept():
+    """Nobody can tell whether one knew the other: the later is shown, the other is a conflict."""
+    service, storage, _ = make_hub()
+    a, b = Device(service, "a"), Device(service, "b")
+    yesterday = storage.copy()
+    mine = a.item(b"u", CARD + b"NOTE:a\n", stamp=STAMP + 9)
+    a.sync(mine)
+    yesterday.commit([("meta", {"name": "hub_id", "value": "11" * 8})])
+    again, _, _ = make_hub(yesterday)
+    b.service = a.service = again
+    b.sync(b.item(b"u", CARD + b"NOTE:b\n", stamp=STAMP))
+    a.sync()
+    mine.resend = True
+    a.sync(mine)
+    assert shown(again)[CONTACT, b"u"] == CARD + b"NOTE:a\n"
+    row = again.storage.scan("conflicts", "", ("ada",))[0]
+    assert again.storage.get("versions", [("ada", row["pos"])])[0]["body"] == CARD + b"NOTE:b\n"
+
+
+def test_an_old_request_that_comes_after_a_newer_one_brings_nothing_back(hub):
+    service, storage, _ = hub
+    a = Device(service)
+    a.sync(a.item(b"w", CARD))
+    first = a.request([a.item(b"u", CARD)])
+    a.sync(a.item(b"u", None))
+    service.sync(a.row, first)
+    assert shown(service)[CONTACT, b"u"] is None
+    assert roles(service)[-2:] == [("quarantine", 0), ("kept", 1)]
 
 
 def test_an_ack_that_waits_for_the_offsite_copy():

@@ -186,12 +186,16 @@ class OwnerLog:
 # --- one item --------------------------------------------------------------------------------
 
 
-def take(log, version, item, item_sha):
-    """Let a pushed item do what it does; `version` is what it says, its stamp believed."""
+def take(log, version, item, item_sha, seen_pos=0):
+    """Let a pushed item do what it does; `version` is what it says, its stamp believed.
+
+    seen_pos: the handset has taken the changes up to there.
+    """
     columns = {"item_sha": item_sha, "rev": item.rev, "no_time": item.no_time}
     head = log.head(version.kind, version.uid)
     base, known = _look(log, version, item, head)
     out = rules.decide(version, head, base, resend=item.resend, known=known,
+                       seen=head is not None and head.pos <= seen_pos,
                        may_delete=rules.may_delete(log.row, log.now_ms))  # fmt: skip
     base_pos = base.pos if base else 0
     log.append(version, out.role, out.counts, base_pos=base_pos, **columns)
@@ -221,15 +225,24 @@ def _look(log, version, item, head):
     return base, known
 
 
-def quarantine(log, version, item, item_sha):
+def is_late(log, version):
+    """True if this stream has sent a newer version of the record already: an old request came
+    after a newer one, or another journal gave these seqs."""
+    return any(
+        old.stream() == version.stream() and old.seq > version.seq
+        for old in log.history(version.kind, version.uid)
+    )
+
+
+def quarantine(log, version, item, item_sha, why="twice, with another content"):
     """A seq that this stream gave to something else already: kept, told, not believed."""
     head = log.head(version.kind, version.uid)
     log.append(version, QUARANTINE, False, item_sha=item_sha, rev=item.rev, no_time=item.no_time)
-    log.audit("quarantine", "%s: device %s sent seq %d twice, with another content"
-              % (log.owner, version.device, version.seq))  # fmt: skip
+    log.audit("quarantine", "%s: device %s sent seq %d %s"
+              % (log.owner, version.device, version.seq, why))  # fmt: skip
     if head is not None and head.says_the_same(version):
         return
     shown = 0
     if head is not None:
         shown = log.append(rules.again(head), rules.KEPT, True, base_pos=head.pos)
-    log.conflict(version, shown, (b"*",))
+    log.conflict(version, shown, (rules.WHOLE,))

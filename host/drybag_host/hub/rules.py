@@ -12,6 +12,8 @@ WINDOW_MS = 24 * 3600 * 1000
 FREE_DELETIONS = 5  # this many within a window are never held
 SHARE = 10  # and a tenth of the records
 
+WHOLE = b"*"  # in place of property names: the whole record is in conflict
+
 # Roles of a version in the log.
 PUSHED, MERGED, KEPT, RESTORED = "pushed", "merged", "kept", "restored"
 HELD, QUARANTINE, IMPORTED, SAME = "held", "quarantine", "imported", "same"
@@ -121,17 +123,20 @@ def find_base(item, base_id, history):
     return None
 
 
-def decide(item, head, base, *, resend=False, known=False, may_delete=True):
+def decide(item, head, base, *, resend=False, known=False, seen=False, may_delete=True):
     """The Outcome of an item that is new.
 
     item: Version. head: the version that counts, or None. base: what find_base() gave. known: the
-    log holds this very version (content and stamp) already. may_delete: see may_delete().
+    log holds this very version (content and stamp) already. seen: the handset had taken head.
+    may_delete: see may_delete().
     """
     if head is None:
         return Outcome(PUSHED, counts=True)
     if head.says_the_same(item):
         return Outcome(SAME)
-    if base is not None and base.pos == head.pos:
+    if base is not None and (base.pos == head.pos or base.says_the_same(head)):
+        return _replace(item, head, may_delete)
+    if resend and not known and seen:
         return _replace(item, head, may_delete)
     if resend:
         return _resent(item, head, known, may_delete)
@@ -149,11 +154,21 @@ def _replace(item, head, may_delete):
 
 
 def _resent(item, head, known, may_delete):
-    """A hub had this version, and lost it or what came after it: stamps are all there is."""
+    """A hub had this version, and lost it or what came after it: stamps are all there is.
+
+    Nobody can tell whether one of the two was made in knowledge of the other, so what is not shown
+    is a conflict, unless it is a deletion.
+    """
+    if known:
+        return Outcome(SAME, further=_again(head))
     back = head.deleted and not item.deleted and item.stamp == head.stamp
-    if not known and (back or is_later(item, head)):
-        return _replace(item, head, may_delete)
-    return Outcome(SAME if known else PUSHED, further=_again(head))
+    if not back and not is_later(item, head):
+        names = () if item.deleted else (WHOLE,)
+        return Outcome(PUSHED, further=_again(head), conflict=names)
+    out = _replace(item, head, may_delete)
+    if out.counts and not head.deleted:
+        out.conflict, out.hidden = (WHOLE,), "head"
+    return out
 
 
 def _both_changed(item, head, base):

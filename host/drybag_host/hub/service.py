@@ -100,8 +100,9 @@ class Service:
         taken = Taken(device, request)
         key = (device["device"], request.epoch, request.life)
         found = self.storage.get("streams", [key])[0]
-        stream = dict(found or {"device": key[0], "epoch": key[1], "life": key[2], "ack": 0,
-                                "ack_check": syncwire.NO_CHECK, "next_item": 0})  # fmt: skip
+        fresh = {"device": key[0], "epoch": key[1], "life": key[2], "ack": 0,
+                 "ack_check": syncwire.NO_CHECK, "next_item": 0, "cursor": 0}  # fmt: skip
+        stream = dict(found or fresh)
         taken.stream = stream
         taken.agrees = self._agrees(key, request)
         log = self._open(device["owner"])
@@ -115,8 +116,11 @@ class Service:
             mark = {"device": key[0], "epoch": key[1], "life": key[2], "ack": ack,
                     "check8": stream["ack_check"]}  # fmt: skip
             log.put("marks", mark)
-        if moved or log.changed():
-            stream.update(last_seq=request.last_seq, cursor=request.cursor)
+        went_on = request.cursor > stream["cursor"] and self._follows(taken, request)
+        if went_on:
+            stream["cursor"] = request.cursor
+        if moved or went_on or log.changed():
+            stream["last_seq"] = request.last_seq
             log.put("streams", stream)
             taken.lsn = log.commit()
         taken.owner_pos = log.row["pos"]
@@ -177,7 +181,11 @@ class Service:
                 device=device["device"], epoch=request.epoch, life=request.life, seq=item.number,
             )  # fmt: skip
             if not earlier:
-                ownerlog.take(log, version, item, sha)
+                late = item.number < stream["next_item"] and ownerlog.is_late(log, version)
+                if late:
+                    ownerlog.quarantine(log, version, item, sha, "after a newer version")
+                else:
+                    ownerlog.take(log, version, item, sha, stream["cursor"])
             elif rules.repeat_of(version, map(version_of, earlier)) == rules.QUARANTINE:
                 ownerlog.quarantine(log, version, item, sha)
         stream["next_item"] = max(stream["next_item"], items[-1].number + 1)
@@ -266,7 +274,7 @@ class Service:
         """The items of the reply; sets its cursor and flags."""
         request, owner = taken.request, taken.device["owner"]
         cursor = request.cursor
-        if cursor > taken.owner_pos or self._cursor_check(owner, cursor) != request.cursor_check:
+        if cursor > taken.owner_pos or not self._follows(taken, request):
             reply.flags |= syncwire.CURSOR_RESET
             cursor = 0
         items = []
@@ -297,6 +305,11 @@ class Service:
             if len(heads) < PAGE:
                 return cursor, False
         return cursor, True
+
+    def _follows(self, taken, request):
+        """True if the handset's cursor is one of this log."""
+        there = self._cursor_check(taken.device["owner"], request.cursor)
+        return there == request.cursor_check
 
     def _cursor_check(self, owner, pos):
         if not pos:
