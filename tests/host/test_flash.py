@@ -185,7 +185,7 @@ def test_the_cable_pulled_and_run_again(flash_home, run, small, chip, mpy_cache)
     raw = steps.used_flash(small)
     board = steps.board_with(flash_home, small, raw)
     pim = steps.row(small, "pim")
-    for where in ((3000, "bits"), (6000, "neighbour")):
+    for where in ((3000, "bits"), (5500, "neighbour")):
         chip.cuts.append(where)
         code = cli.main(["flash", "emu:b", "--board", str(small.file), "--quiet"])
         assert code == 13, where

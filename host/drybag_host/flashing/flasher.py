@@ -12,7 +12,7 @@ from drybag_host.board.loader import open_loader
 from drybag_host.board_errors import ImageProblem
 from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, PortBusy
 from drybag_host.flash_errors import RecordsElsewhere
-from drybag_host.image import partitions, salvage_scan, whole
+from drybag_host.image import partitions, salvage_scan, stock, whole
 
 from . import greeting, keeping, plan
 
@@ -156,10 +156,10 @@ class Flasher:
     def _look_for_records(self):
         """With no table to say where `pim` is, what is to be written over is searched first."""
         self.tell.says("no partition table can be read: looking whether records lie here")
-        stock = self.order.stock
+        new = self.order.stock
         for label in ("factory", "vfs"):
             row = partitions.find(self.order.model.partitions, label)
-            size = len(stock.app) if stock and label == "factory" else row.size
+            size = len(new.app) if new and label == "factory" else row.size
             data = self._read("looking at '%s'" % label, row.offset, -(-size // SECTOR) * SECTOR)
             scan = salvage_scan.scan(data)
             if scan.sectors or scan.chunks:
@@ -173,12 +173,31 @@ class Flasher:
         """(`/` to take over or None, head or None), both safe on this computer."""
         keep = keeping.Keeping(self.home, self.done.mac)
         kept, kept_head = keep.load()
-        head = self._head(kept_head) if self.order.app_only else None
-        old = None if self.order.clean else self._root(found, keep, kept)
-        keep.save(old, head)
+        row = partitions.find(self.order.model.partitions, "factory")
+        head = self._read("application", row.offset, SECTOR)
+        closed = head == b"\xff" * SECTOR
+        if self.order.app_only:
+            if kept_head not in (None, head) and not self._is_whole(row, closed):
+                head = kept_head
+            self.done.micropython = plan.check_application(head, self.order.model)
+        old = None
+        if not self.order.clean:
+            # while the gate is closed the root may be half written, which LittleFS cannot tell
+            old = kept if closed and kept is not None else self._root(found, keep, kept, closed)
+        keep.save(old, head if self.order.app_only else None)
         return old, head
 
-    def _root(self, found, keep, kept):
+    def _is_whole(self, row, closed):
+        """Is the application there to its last byte? Its first sector may be half written."""
+        if closed:
+            return False
+        try:
+            stock.parse_app(self._read("reading MicroPython", row.offset, row.size))
+        except ImageProblem:
+            return False
+        return True
+
+    def _root(self, found, keep, kept, closed):
         """The bytes of a file system with what is in `/`; `kept`: of a flash cut short."""
         row = next((row for row in found.rows or () if row.label == "vfs"), None)
         if row is None:
@@ -188,6 +207,9 @@ class Flasher:
             return kept
         raw = self._read("reading /", row.offset, row.size)
         if keeping.is_readable(raw):
+            if closed:
+                self.tell.warns("a flash was cut short, from another computer: files of yours in "
+                                "/ may be missing")  # fmt: skip
             return raw
         if kept is None:
             self.tell.warns(
@@ -195,15 +217,6 @@ class Flasher:
                 % keep.keep_unreadable(raw)
             )
         return kept
-
-    def _head(self, kept):
-        """The first sector of the application that stays on the board."""
-        row = partitions.find(self.order.model.partitions, "factory")
-        head = self._read("application", row.offset, SECTOR)
-        if head == b"\xff" * SECTOR and kept is not None:
-            head = kept
-        self.done.micropython = plan.check_application(head, self.order.model)
-        return head
 
     def _parts(self, old):
         """whole.parts with our files and what the person put into `/`."""

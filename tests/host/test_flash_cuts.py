@@ -1,0 +1,131 @@
+"""A flash cut short at any command: nothing half starts, records stay, the next run completes.
+
+The steps are the command's own; in place of esptool a few lines do what it does to the flash, so
+that many cuts can be tried. test_flash.py cuts esptool itself.
+"""
+
+import hashlib
+from contextlib import contextmanager
+
+import flash_steps as steps
+import pytest
+
+from drybag_host.emulator.rom.nor import NorFlash, PowerCut
+from drybag_host.errors import LinkLost
+from drybag_host.esptool_run import Chip
+from drybag_host.flashing import flasher
+from drybag_host.flashing.flasher import Flasher, Order
+
+CUTS = 40
+STATES = ("prefix", "bits", "neighbour", "erase-none", "erase-zeroed", "erase-partial", "clean")
+
+
+class Tool:
+    """As Esptool, straight at a NorFlash: erases what a piece covers, then programs it."""
+
+    baud = 115200
+
+    def __init__(self, flash):
+        self.flash = flash
+
+    def identify(self):
+        return Chip("esp32", "ESP32", "24:6f:28:aa:bb:cc", self.flash.size_bytes)
+
+    def read(self, address, size, progress=None):
+        data = bytearray(size)
+        self.flash.read_into(address, data)
+        return bytes(data)
+
+    def write(self, pieces, progress=None):
+        for address, data in pieces:
+            self.erase(address, -(-len(data) // 4096) * 4096)
+            self.flash.program(address, data)
+            digest = hashlib.md5(self.read(address, len(data))).digest()
+            assert digest == hashlib.md5(data).digest()
+
+    def erase(self, address, size):
+        for sector in range(address, address + size, 4096):
+            self.flash.erase(sector)
+
+
+class Silent:
+    def says(self, text):
+        pass
+
+    warns = says
+
+    def moved(self, stage, done, total):
+        pass
+
+
+@pytest.fixture
+def board(flash_home, monkeypatch, mpy_cache):
+    """board(raw, app_only, cut) -> the flash's bytes after a flash, and its NorFlash."""
+    model = steps.board_model.load(steps.board_file(flash_home, steps.SMALL))
+    stock = steps.stock.parse(steps.firmware_of(steps.NEW), "new")
+    files = steps.firmware.firmware_files(cache_dir=mpy_cache)
+
+    def run(raw, app_only=False, cut=None):
+        flash = NorFlash(len(raw), bytearray(raw))
+        if cut:
+            flash.cut_at(*cut)
+
+        @contextmanager
+        def open_loader(target, baud):
+            try:
+                yield Tool(flash)
+            except PowerCut:
+                raise LinkLost("the cable is pulled") from None
+
+        monkeypatch.setattr(flasher, "open_loader", open_loader)
+        order = Order(model, files, None if app_only else stock, app_only, start=False)
+        done = None
+        try:
+            done = Flasher("port", order, flash_home, Silent()).run()
+        except LinkLost:
+            assert cut
+        flash.power_on()
+        after = bytearray(len(raw))
+        flash.read_into(0, after)
+        return after, flash, done
+
+    run.model = model
+    return run
+
+
+@pytest.mark.parametrize("app_only", [False, True])
+def test_cut_anywhere_and_run_again(board, app_only, mpy_cache):
+    model = board.model
+    raw = steps.used_flash(model)
+    before = steps.starts(raw, model)
+    whole, flash, done = board(raw, app_only)
+    after = steps.starts(whole, model)
+    version = steps.OLD if app_only else steps.NEW
+    assert after == (version, steps.wanted_files(mpy_cache)) and done.verified
+    pim, total = steps.row(model, "pim"), flash.commands
+    early = list(range(1, 8)) + [total - n for n in (66, 65, 64, 1, 0)]
+    points = sorted({*early, *range(9, total, total // (CUTS - len(early)))})
+    seen = set()
+    for n, point in enumerate(points):
+        now, _, done = board(raw, app_only, (point, STATES[n % len(STATES)], n))
+        found = steps.starts(now, model)
+        seen.add("old" if found == before else "new" if found == after else found)
+        assert steps.cut(now, pim) == steps.used_pim(), point
+        assert done is None or point > total
+        again, _, done = board(now, app_only)
+        assert again == whole and done.verified, point
+        assert done.kept_files == sorted(steps.MINE), point
+    assert seen <= {None, "old", "new"} and None in seen
+
+
+def test_cut_again_and_again(board, mpy_cache):
+    """Each run is cut a little later than the one before, on what that one left."""
+    model = board.model
+    now = raw = steps.used_flash(model)
+    whole, flash, _ = board(raw)
+    for n, point in enumerate((1, 3, 5, 30, 800, 3000, flash.commands - 70, flash.commands - 2)):
+        now, _, done = board(now, cut=(point, STATES[n % len(STATES)], n))
+        assert done is None
+        assert steps.cut(now, steps.row(model, "pim")) == steps.used_pim()
+        assert steps.starts(now, model) in (None, steps.starts(raw, model))
+    assert board(now)[0] == whole
