@@ -1,0 +1,359 @@
+"""What the owner's pages show, as plain values for the templates. Reads only; no HTTP in here."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+
+from drybag import records
+from drybag.layout import CALENDAR, CONTACT, KIND_NAMES, PHOTO
+from drybag_host import listing
+from drybag_host.formats.people import person_of
+from drybag_host.hub.owner_records import record_of
+
+PAGE_ROWS = 100
+RECENT_ROWS = 12
+HISTORY_ROWS = 200
+BACKUP_OLD_DAYS = 7
+LAG_ALARM = 1000
+_DAY_MS = 86_400_000
+KINDS = {name: number for number, name in KIND_NAMES.items() if number != CALENDAR}
+PLURALS = {"contact": "contacts", "event": "events", "todo": "to-dos", "note": "notes",
+           "photo": "photos"}  # fmt: skip
+_ROLES = {
+    "pushed": "",
+    "merged": "merged from two edits",
+    "kept": "kept: an edit beats a deletion",
+    "restored": "brought back",
+    "held": "deletion held",
+    "quarantine": "in quarantine: sent twice with different content",
+    "imported": "imported",
+}
+COLOURS = 8
+
+
+# --- words -----------------------------------------------------------------------------------
+
+
+def key_text(uid):
+    """A uid as it stands in an address: base64url without padding."""
+    return base64.urlsafe_b64encode(bytes(uid)).decode().rstrip("=")
+
+
+def key_bytes(text):
+    """The uid of key_text(). Raises ValueError."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        raise ValueError("not a key") from None
+
+
+def time_text(ms):
+    """'2026-01-31 09:30 UTC' of Unix milliseconds; "never" for 0."""
+    if not ms:
+        return "never"
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def ago(ms, now_ms):
+    """'3 minutes ago': how long before now."""
+    if not ms:
+        return "never"
+    seconds = max(0, now_ms - ms) // 1000
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return "%d %s%s ago" % (count, name, "" if count == 1 else "s")
+    return "just now"
+
+
+# --- the owner's handsets and copies ---------------------------------------------------------
+
+
+class Whereabouts:
+    """Where versions are: on which handsets, in the hub, off-site.
+
+    offsite_lsn: the last commit that is off-site; None without an off-site copy.
+    """
+
+    def __init__(self, storage, owner, offsite_lsn):
+        self.offsite_lsn = offsite_lsn
+        self.devices = storage.scan("devices", "owner", (owner,))
+        self.streams = {}
+        for device in self.devices:
+            rows = storage.scan("streams", "", (device["device"],))
+            if rows:
+                self.streams[device["device"]] = max(rows, key=lambda row: row["lsn"])
+        self.names = {d["device"]: d["name"] or d["handset"] for d in self.devices}
+
+    def name_of(self, device):
+        return self.names.get(device, "") or ("the hub" if not device else device)
+
+    def of(self, version):
+        """{"handsets": [names], "hub": True, "offsite": True, False or None} of a version."""
+        handsets = []
+        for device, stream in self.streams.items():
+            own = (version["device"], version["epoch"], version["life"]) == (
+                device, stream["epoch"], stream["life"],
+            )  # fmt: skip
+            if own or stream["cursor"] >= version["pos"]:
+                handsets.append(self.name_of(device))
+        offsite = None if self.offsite_lsn is None else version["lsn"] <= self.offsite_lsn
+        return {"handsets": handsets, "hub": True, "offsite": offsite}
+
+    def handsets(self, storage, owner_pos, now_ms):
+        """A row for each handset: its last contact and how far it and the hub agree."""
+        out = []
+        for device in self.devices:
+            stream = self.streams.get(device["device"])
+            row = {
+                "device": device["device"],
+                "name": self.name_of(device["device"]),
+                "revoked": bool(device["revoked_ms"]),
+                "seen": ago(device["seen_ms"], now_ms),
+                "seen_at": time_text(device["seen_ms"]),
+                "saved": 0, "hub": 0, "offsite": None, "unsent": 0, "behind": owner_pos,
+            }  # fmt: skip
+            if stream:
+                key = (stream["device"], stream["epoch"], stream["life"])
+                offsite = storage.get("offsite", [key])[0]
+                row["saved"], row["hub"] = stream["last_seq"], stream["ack"]
+                row["unsent"] = max(0, stream["last_seq"] - stream["ack"])
+                row["behind"] = max(0, owner_pos - stream["cursor"])
+                if self.offsite_lsn is not None:
+                    row["offsite"] = offsite["ack"] if offsite else 0
+            out.append(row)
+        return out
+
+
+# --- records ---------------------------------------------------------------------------------
+
+
+def card(record):
+    """A record in a list."""
+    name = KIND_NAMES[record.kind]
+    title = records.title(record.kind, record.body) or "(no name)"
+    return {
+        "kind": name,
+        "key": key_text(record.uid),
+        "title": title,
+        "details": listing.details_of(record),
+        "colour": sum(title.encode("utf-8", "replace")) % COLOURS,
+        "initials": "".join(w[0] for w in title.split()[:2] if w[0].isalnum()).upper(),
+        "image": image_of(record),
+    }
+
+
+def image_of(record):
+    """Hex name of the record's picture, or ""."""
+    if record.kind not in (CONTACT, PHOTO) or not record.blobs:
+        return ""
+    names = (b"PHOTO",) if record.kind == CONTACT else (b"IMAGE",)
+    for line in records.properties(record.body, names):
+        for sha in records.blob_refs(line.value):
+            if sha in record.blobs:
+                return sha.hex()
+    return ""
+
+
+def page_of(owner, kind, after):
+    """(cards, next "after" or "") of one kind, by title. `after`: "KEY.TITLE" of the last one."""
+    start = None
+    if after:
+        key, _, title = after.partition(".")
+        start = (title, key_bytes(key))
+    rows = []
+    last = None
+    while len(rows) < PAGE_ROWS:
+        heads = owner.storage.scan("heads", "title", (owner.owner, kind), start, PAGE_ROWS)
+        for head in heads:
+            last = head
+            start = (head["title"], head["uid"])
+            if not head["deleted"]:
+                rows.append(head)
+                if len(rows) == PAGE_ROWS:
+                    break
+        if len(heads) < PAGE_ROWS:
+            if not heads or head is heads[-1]:
+                last = None
+            break
+    found = owner.storage.get("versions", [(owner.owner, head["pos"]) for head in rows])
+    more = "%s.%s" % (key_text(last["uid"]), last["title"]) if last else ""
+    return [card(record_of(row)) for row in found], more
+
+
+def person(record):
+    """What a contact's page shows: [(label, text, link scheme)]."""
+    p = person_of(record)
+    rows = []
+    for label, text in p.phones:
+        rows.append((label or "phone", text, "tel"))
+    for label, text in p.emails:
+        rows.append((label or "e-mail", text, "mailto"))
+    for label, text in p.addresses:
+        rows.append((label or "address", text, None))
+    for label, text in p.web:
+        rows.append((label or "web", text, ""))
+    for label, text in (("birthday", p.birthday), ("title", p.title),
+                        ("organization", p.organization), ("nickname", p.nickname)):  # fmt: skip
+        if text:
+            rows.append((label, text, None))
+    return rows + [("note", text, None) for text in p.notes]
+
+
+def facts(record):
+    """[(label, text, link scheme or None)] of any record, for people."""
+    if record.kind == CONTACT:
+        return person(record)
+    value = records.value_of
+    body = record.body
+    rows = []
+    for name, label in ((b"DTSTART", "begins"), (b"DTEND", "ends"), (b"DUE", "due"),
+                        (b"CREATED", "taken")):  # fmt: skip
+        if name != b"CREATED" or record.kind == PHOTO:
+            rows.append((label, listing.when_text(value(body, name)), None))
+    for name in (b"LOCATION", b"RRULE", b"STATUS", b"DESCRIPTION", b"CAPTION", b"MEDIATYPE"):
+        label = {b"RRULE": "repeats", b"LOCATION": "where"}.get(name, name.decode().lower())
+        rows.append((label, value(body, name), None))
+    return [row for row in rows if row[1]]
+
+
+def lines(record):
+    """The record's own lines as text, for those who want to see them all."""
+    return bytes(record.body).decode("utf-8", "replace")
+
+
+def difference(newer, older):
+    """(added, removed): lines that one version has and the other has not."""
+    a = [line.decode("utf-8", "replace") for line in records.lines(newer)]
+    b = [line.decode("utf-8", "replace") for line in records.lines(older)]
+    return [x for x in a if x not in b], [x for x in b if x not in a]
+
+
+def version_rows(owner, kind, uid, whereabouts, conflicts):
+    """The record's versions, newest first, each with who made it and what it changed."""
+    rows = owner.versions(kind, uid, HISTORY_ROWS)
+    head = owner.storage.get("heads", [(owner.owner, kind, uid)])[0]
+    open_conflicts = {c["pos"]: c for c in conflicts if not c["resolved_ms"]}
+    out = []
+    for i, row in enumerate(rows):
+        before = next((r for r in rows[i + 1 :] if not r["deleted"]), None)
+        added, removed = [], []
+        if not row["deleted"] and before is not None:
+            added, removed = difference(row["body"], before["body"])
+        conflict = open_conflicts.get(row["pos"])
+        out.append({
+            "pos": row["pos"],
+            "deleted": bool(row["deleted"]),
+            "shown": head is not None and head["pos"] == row["pos"],
+            "who": whereabouts.name_of(row["device"]),
+            "edited": listing.stamp_text(row["stamp"]) if row["stamp"] else "time unknown",
+            "clock_unset": bool(row["no_time"]),
+            "received": time_text(row["received_ms"]),
+            "role": _ROLES.get(row["role"], row["role"]),
+            "added": added[:40],
+            "removed": removed[:40],
+            "conflict": conflict["names"] if conflict else None,
+        })  # fmt: skip
+    return out
+
+
+def recent(owner, whereabouts, now_ms):
+    """The last changes of all records."""
+    rows = owner.storage.scan("versions", "", (owner.owner,), None, 4 * RECENT_ROWS, True)
+    out = []
+    for row in rows:
+        if row["kind"] == CALENDAR or not row["counts"]:
+            continue
+        record = record_of(row)
+        title = records.title(row["kind"], row["body"]) if not row["deleted"] else ""
+        if row["deleted"]:
+            before = [r for r in owner.versions(row["kind"], row["uid"], 8) if not r["deleted"]]
+            title = records.title(row["kind"], before[0]["body"]) if before else ""
+        out.append({
+            "kind": KIND_NAMES[row["kind"]],
+            "key": key_text(record.uid),
+            "title": title or "(no name)",
+            "deleted": bool(row["deleted"]),
+            "who": whereabouts.name_of(row["device"]),
+            "when": ago(row["received_ms"], now_ms),
+        })  # fmt: skip
+        if len(out) == RECENT_ROWS:
+            break
+    return out
+
+
+def title_at(owner, kind, uid):
+    """What a record is called, or was before it was deleted."""
+    for row in owner.versions(kind, uid, 8):
+        if not row["deleted"]:
+            return records.title(kind, row["body"]) or "(no name)"
+    return "(no name)"
+
+
+def held_rows(owner):
+    """Deletions that wait for the owner's word."""
+    rows = owner.storage.scan("held", "", (owner.owner,))
+    return [
+        {
+            "pos": row["pos"],
+            "kind": KIND_NAMES[row["kind"]],
+            "key": key_text(row["uid"]),
+            "title": title_at(owner, row["kind"], row["uid"]),
+        }
+        for row in rows
+        if not row["decided_ms"]
+    ]
+
+
+def conflict_rows(owner):
+    """Edits that are kept beside the one that is shown, and not looked at yet."""
+    out = []
+    for row in owner.storage.scan("conflicts", "", (owner.owner,)):
+        if not row["resolved_ms"]:
+            out.append({
+                "kind": KIND_NAMES[row["kind"]],
+                "key": key_text(row["uid"]),
+                "title": title_at(owner, row["kind"], row["uid"]),
+                "names": row["names"],
+                "pos": row["pos"],
+            })  # fmt: skip
+    return out
+
+
+def backup_state(storage, now_ms):
+    """{"big", "text", "alarm"}: when a backup of this hub was last compared record by record."""
+    newest = last_audit(storage, "backup-compared")
+    if not newest:
+        return {"big": "never", "text": "no backup of this hub was ever compared", "alarm": True}
+    old = now_ms - newest["at_ms"] > BACKUP_OLD_DAYS * _DAY_MS
+    text = time_text(newest["at_ms"]) + (": make a new one" if old else "")
+    return {"big": ago(newest["at_ms"], now_ms), "text": text, "alarm": old}
+
+
+def last_audit(storage, what):
+    """The newest row of `audits` about `what`, or None."""
+    after = None
+    while True:
+        rows = storage.scan("audits", "", (), after, 500, descending=True)
+        for row in rows:
+            if row["what"] == what:
+                return row
+        if len(rows) < 500:
+            return None
+        after = (rows[-1]["at_ms"], rows[-1]["what"])
+
+
+def offsite_state(storage, offsite_lsn):
+    """{"big", "text", "alarm"}: how far the off-site copy is."""
+    if offsite_lsn is None:
+        text = "no off-site copy: hub serve --offsite URL makes one"
+        return {"big": "none", "text": text, "alarm": False}
+    lag = max(0, storage.last_lsn() - offsite_lsn)
+    if not lag:
+        return {"big": "complete", "text": "everything here is there too", "alarm": False}
+    return {"big": "%d behind" % lag, "text": "commits not there yet", "alarm": lag > LAG_ALARM}
+
+
+def day_text(ms):
+    """'2026-01-31' of Unix milliseconds, UTC."""
+    return time_text(ms)[:10]
