@@ -7,6 +7,7 @@ from bisect import bisect_right
 
 from drybag.errors import NotFound
 from drybag.layout import Record
+from drybag_host.hub.rules import SAME
 
 _PAGE = 500
 _SHA_BYTES = 32
@@ -84,9 +85,10 @@ class OwnerRecords:
         return record_of(self.storage.get("versions", [(self.owner, head["pos"])])[0])
 
     def versions(self, kind, uid, limit=None):
-        """Every row of a record, newest first, also those that never counted."""
+        """Rows of a record, newest first, also those that never counted; repeats left out."""
         prefix = (self.owner, kind, bytes(uid))
-        return self.storage.scan("versions", "record", prefix, None, limit, descending=True)
+        rows = self.storage.scan("versions", "record", prefix, None, limit, descending=True)
+        return [row for row in rows if row["role"] != SAME]
 
     def history(self, kind, uid):
         """Older versions, newest first."""

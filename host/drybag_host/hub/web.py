@@ -1,22 +1,17 @@
 """The owner's pages: rendered on the server, without JavaScript, behind a password.
 
-`routes(hub)` gives Starlette routes. `hub` has: storage, blobs, clock() in seconds, offsite_lsn()
-(None without an off-site copy), check_password(owner, password) -> bool, decide_held(owner,
-through, accept), restore_version(owner, pos), resolve_conflict(owner, pos), cookie_key (bytes).
+`routes(hub)` gives the routes of app.Hub's pages. The session is the token of an owner's log-in,
+in a cookie that scripts cannot read; each form brings the session's form token along.
 """
 
-import hashlib
-import hmac
 import os
-import secrets
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
-from itsdangerous import BadSignature, TimestampSigner
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -25,12 +20,17 @@ from drybag.errors import DrybagError, NotFound
 from drybag.layout import KIND_NAMES
 from drybag_host.formats.pages import link
 from drybag_host.formats.source import image_type
+from drybag_host.hub import owneractions, ownerapi, ownerviews
 from drybag_host.hub import web_views as views
 from drybag_host.hub.owner_records import OwnerRecords, record_of
+from drybag_host.hub.refusals import Refused, WrongSecret
+from drybag_host.hub.requests import in_thread, read_body
+from drybag_host.hub.sessions import LIFETIME_S
+
+__all__ = ["COOKIE", "routes"]
 
 COOKIE = "__Host-drybag"
-SESSION_S = 14 * 86400
-MAX_FORM_BYTES = 16384
+FORM_BYTES = 16_384
 SEARCH_ROWS = 300
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXPORT_CSS = Path(__file__).parent.parent / "formats" / "templates" / "page.css"
@@ -42,38 +42,46 @@ _HEADERS = {
     "Cache-Control": "private, no-store",
 }
 _BLOB_HEADERS = {**_HEADERS, "Cache-Control": "private, max-age=31536000, immutable"}
+_SAID = {
+    "accept": "Deleted. Every version is kept: open a record to bring it back.",
+    "refuse": "Kept. The handset gets the records back at its next sync.",
+    "restored": "Done: this version is shown now, and goes to the handsets at their next sync.",
+    "resolved": "Done: it stays as it is shown. The other edit remains in the history.",
+}
 
 
 def routes(hub):
-    """The pages as a list of Route."""
+    """The pages as a list of Route. hub: app.Hub."""
     pages = _Pages(hub)
+    shown, posted = pages.shown, pages.posted
     return [
         Route("/static/hub.css", pages.style),
         Route("/login", pages.login_form, methods=["GET"]),
         Route("/login", pages.login, methods=["POST"]),
-        Route("/logout", pages.posted(pages.logout), methods=["POST"]),
-        Route("/", pages.signed_in(pages.overview)),
-        Route("/records/{kind}", pages.signed_in(pages.listing)),
-        Route("/search", pages.signed_in(pages.search)),
-        Route("/record/{kind}/{key}", pages.signed_in(pages.record)),
-        Route("/version/{pos:int}", pages.signed_in(pages.version)),
-        Route("/blob/{sha}", pages.signed_in(pages.blob)),
-        Route("/download", pages.signed_in(pages.download)),
-        Route("/version/{pos:int}/restore", pages.posted(pages.restore), methods=["POST"]),
-        Route("/conflict/{pos:int}/resolve", pages.posted(pages.resolve), methods=["POST"]),
-        Route("/held/{verdict}", pages.posted(pages.held), methods=["POST"]),
+        Route("/logout", posted(pages.logout), methods=["POST"]),
+        Route("/", shown(pages.overview)),
+        Route("/records/{kind}", shown(pages.listing)),
+        Route("/search", shown(pages.search)),
+        Route("/record/{kind}/{key}", shown(pages.record)),
+        Route("/version/{pos:int}", shown(pages.version)),
+        Route("/blob/{sha}", shown(pages.blob)),
+        Route("/download", shown(pages.download)),
+        Route("/version/{pos:int}/restore", posted(pages.restore), methods=["POST"]),
+        Route("/conflict/{pos:int}/resolve", posted(pages.resolve), methods=["POST"]),
+        Route("/held/{verdict}", posted(pages.held), methods=["POST"]),
     ]
 
 
 class _Visit:
-    """One signed-in request: the owner, their records, the secret of their session."""
+    """A request of somebody who is logged in."""
 
-    def __init__(self, hub, request, owner, session):
+    def __init__(self, hub, request, token, row):
         self.request = request
-        self.owner = owner
-        self.session = session
-        self.records = OwnerRecords(hub.storage, hub.blobs, owner)
-        self.now_ms = int(hub.clock() * 1000)
+        self.token = token
+        self.row = row
+        self.owner = row["owner"]
+        self.records = OwnerRecords(hub.storage, hub.service.blobs, self.owner)
+        self.now_ms = hub.service.now_ms()
 
 
 class _Pages:
@@ -92,88 +100,72 @@ class _Pages:
 
     # --- sessions ----------------------------------------------------------------------------
 
-    def _signer(self, owner):
-        """Signs for one owner and one password: changing it signs everybody out."""
-        row = self.hub.storage.get("owners", [(owner,)])[0]
-        if row is None:
-            return None
-        salt = hashlib.sha256(row["password_hash"].encode()).hexdigest()
-        return TimestampSigner(self.hub.cookie_key, salt="owner page " + salt)
-
     def _visit(self, request):
         """The _Visit of a request with a good cookie, or None."""
-        owner, _, rest = request.cookies.get(COOKIE, "").partition("/")
-        with suppress(ValueError):
-            owner = views.key_bytes(owner).decode()
-            signer = self._signer(owner) if owner and "\0" not in owner else None
-            if signer is not None:
-                with suppress(BadSignature):
-                    session = signer.unsign(rest, max_age=SESSION_S).decode()
-                    return _Visit(self.hub, request, owner, session)
-        return None
+        token = request.cookies.get(COOKIE, "")
+        try:
+            return _Visit(self.hub, request, token, self.hub.sessions.check(token))
+        except WrongSecret:
+            return None
 
-    def _guard(self, visit):
-        """The value that a form of this session must bring back."""
-        key = hashlib.sha256(b"form " + self.hub.cookie_key).digest()
-        return hmac.new(key, visit.session.encode(), "sha256").hexdigest()
+    def shown(self, page):
+        """`page(visit)` for those who are logged in; the others come to the login page."""
 
-    def signed_in(self, page):
-        """`page(visit)` for those who are signed in; the others come to the login page."""
-
-        def endpoint(request):
+        def work(request):
             visit = self._visit(request)
             if visit is None:
                 target = request.url.path
                 if request.url.query:
                     target += "?" + request.url.query
                 return RedirectResponse("/login?next=" + quote(target), 303, _HEADERS)
-            return self._answer(visit, page, visit)
-
-        return endpoint
-
-    def posted(self, page):
-        """`page(visit, form)` for a form of the same session."""
+            try:
+                return page(visit)
+            except (DrybagError, KeyError, ValueError) as error:
+                return self._failed(visit, error)
 
         async def endpoint(request):
-            from starlette.concurrency import run_in_threadpool
-
-            form = await _form(request)
-            visit = await run_in_threadpool(self._visit, request)
-            if visit is None:
-                return RedirectResponse("/login", 303, _HEADERS)
-            if form is None or not secrets.compare_digest(
-                form.get("guard", "").encode(), self._guard(visit).encode()
-            ):
-                return self._message(
-                    visit, 403, "Not done", "That form is too old: go back, reload, try again."
-                )
-            return await run_in_threadpool(self._answer, visit, page, visit, form)
+            return await in_thread(work, request)
 
         return endpoint
 
-    def _answer(self, visit, page, *args):
-        try:
-            return page(*args)
-        except (NotFound, KeyError, ValueError):
-            return self._message(visit, 404, "Not found", "There is no such record here.")
-        except DrybagError as error:
+    def posted(self, action):
+        """`await action(visit, form)` for a form of the same session."""
+
+        async def endpoint(request):
+            visit = await in_thread(self._visit, request)
+            if visit is None:
+                return RedirectResponse("/login", 303, _HEADERS)
+            try:
+                form = await _form(request)
+                self.hub.sessions.check_form(visit.token, form.get("guard"))
+                return await action(visit, form)
+            except (DrybagError, KeyError, ValueError) as error:
+                return await in_thread(self._failed, visit, error)
+
+        return endpoint
+
+    def _failed(self, visit, error):
+        if isinstance(error, Refused):
+            return self._message(visit, error.status, "Not done", str(error))
+        if isinstance(error, DrybagError) and not isinstance(error, NotFound):
             return self._message(visit, 500, "That did not work", str(error))
+        return self._message(visit, 404, "Not found", "There is no such record here.")
 
     # --- making pages ------------------------------------------------------------------------
 
-    def _render(self, name, status=200, visit=None, **values):
+    def _render(self, template, status=200, visit=None, **values):
         if visit is not None:
             counts = visit.records.counts()
-            guard = self._guard(visit)
-            field = '<input type="hidden" name="guard" value="%s">' % guard
+            token = self.hub.sessions.form_token(visit.token)
+            field = Markup('<input type="hidden" name="guard" value="%s">') % token
             values.update(
                 owner=visit.owner,
                 counts=[(n, counts[k]) for n, k in views.KINDS.items() if counts[k]],
                 plurals=views.PLURALS,
-                guard=lambda: _markup(field),
+                guard=lambda: field,
                 total=sum(counts[k] for k in views.KINDS.values()),
             )
-        html = self._env.get_template(name).render(**values)
+        html = self._env.get_template(template).render(**values)
         body = html.encode("utf-8", "replace")
         return Response(body, status, _HEADERS, "text/html; charset=utf-8")
 
@@ -185,40 +177,32 @@ class _Pages:
 
     # --- signing in and out ------------------------------------------------------------------
 
-    def login_form(self, request):
-        if self._visit(request) is not None:
+    async def login_form(self, request):
+        if await in_thread(self._visit, request) is not None:
             return RedirectResponse("/", 303, _HEADERS)
         target = _inside(request.query_params.get("next", "/"))
         return self._render("login.html", title="Sign in", next=target, name="", wrong="")
 
     async def login(self, request):
-        from starlette.concurrency import run_in_threadpool
-
-        form = await _form(request) or {}
-        return await run_in_threadpool(self._login, form)
-
-    def _login(self, form):
-        owner, target = form.get("owner", "").strip(), _inside(form.get("next", "/"))
-        wrong = ""
+        name, target = "", "/"
         try:
-            good = "\0" not in owner and self.hub.check_password(owner, form.get("password", ""))
-        except DrybagError as error:
-            good, wrong = False, str(error)
-        if not good:
+            form = await _form(request)
+            name, target = form.get("owner", "").strip(), _inside(form.get("next", "/"))
+            password = form.get("password", "")
+            token = await ownerapi.log_in(self.hub, request, name, password)
+        except Refused as error:
             return self._render(
-                "login.html", 403, title="Sign in", next=target, name=owner,
-                wrong=wrong or "There is no such owner, or the password is another one.",
+                "login.html", error.status, title="Sign in", next=target, name=name,
+                wrong=str(error).capitalize() + ".",
             )  # fmt: skip
-        session = secrets.token_urlsafe(16)
-        signed = self._signer(owner).sign(session.encode()).decode()
         response = RedirectResponse(target, 303, _HEADERS)
         response.set_cookie(
-            COOKIE, views.key_text(owner.encode()) + "/" + signed, max_age=SESSION_S, path="/",
-            secure=True, httponly=True, samesite="lax",
+            COOKIE, token, max_age=LIFETIME_S, path="/", secure=True, httponly=True,
+            samesite="lax",
         )  # fmt: skip
         return response
 
-    def logout(self, visit, form):
+    async def logout(self, visit, form):
         response = RedirectResponse("/login", 303, _HEADERS)
         response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
         return response
@@ -226,16 +210,16 @@ class _Pages:
     # --- pages -------------------------------------------------------------------------------
 
     def _whereabouts(self, visit):
-        return views.Whereabouts(self.hub.storage, visit.owner, self.hub.offsite_lsn())
+        service = self.hub.service
+        return views.Whereabouts(service.storage, visit.owner, service.offsite, service.seen)
 
     def overview(self, visit):
         storage, records = self.hub.storage, visit.records
         where = self._whereabouts(visit)
-        owner = storage.get("owners", [(visit.owner,)])[0]
         return self._render(
             "overview.html", visit=visit, title="Overview",
             said=_SAID.get(visit.request.query_params.get("said", "")),
-            handsets=where.handsets(storage, owner["pos"], visit.now_ms),
+            handsets=where.handsets(storage, visit.row["pos"], visit.now_ms),
             held=views.held_rows(records),
             conflicts=views.conflict_rows(records),
             changes=views.recent(records, where, visit.now_ms),
@@ -271,7 +255,7 @@ class _Pages:
 
     def record(self, visit):
         path, records = visit.request.path_params, visit.records
-        kind, uid = views.KINDS[path["kind"]], views.key_bytes(path["key"])
+        kind, uid = views.KINDS[path["kind"]], ownerviews.uid_bytes(path["key"])
         storage = self.hub.storage
         head = storage.get("heads", [(visit.owner, kind, uid)])[0]
         if head is None:
@@ -305,7 +289,7 @@ class _Pages:
         title = "Deleted" if row["deleted"] else views.card(record)["title"]
         return self._render(
             "version.html", visit=visit, title=title, heading=title,
-            kind=KIND_NAMES[row["kind"]], key=views.key_text(row["uid"]),
+            kind=KIND_NAMES[row["kind"]], key=ownerviews.uid_text(row["uid"]),
             version={"pos": row["pos"], "received": views.time_text(row["received_ms"])},
             lines=views.lines(record),
         )  # fmt: skip
@@ -342,46 +326,52 @@ class _Pages:
 
     # --- what an owner decides ---------------------------------------------------------------
 
-    def restore(self, visit, form):
-        row = self._version_row(visit)
-        self.hub.restore_version(visit.owner, row["pos"])
+    async def restore(self, visit, form):
+        row = await in_thread(self._version_row, visit)
+        service = self.hub.service
+        await self.hub.job(lambda: owneractions.restore(
+            self.hub.storage, service.blobs, visit.owner, row["kind"], row["uid"], row["pos"],
+            service.now_ms(),
+        ))  # fmt: skip
         return _to_record(row, "restored")
 
-    def resolve(self, visit, form):
-        row = self._version_row(visit)
-        self.hub.resolve_conflict(visit.owner, row["pos"])
+    async def resolve(self, visit, form):
+        row = await in_thread(self._version_row, visit)
+        await self.hub.job(lambda: owneractions.resolve(
+            self.hub.storage, visit.owner, row["kind"], row["uid"], row["pos"],
+            self.hub.service.now_ms(),
+        ))  # fmt: skip
         return _to_record(row, "resolved")
 
-    def held(self, visit, form):
+    async def held(self, visit, form):
+        """All that were on the page when the button was pressed, and none that came later."""
         verdict = visit.request.path_params["verdict"]
         if verdict not in ("accept", "refuse"):
             raise NotFound("no such page")
-        self.hub.decide_held(visit.owner, int(form.get("through", "")), verdict == "accept")
+        through = int(form["through"])
+        service = self.hub.service
+
+        def decide():
+            rows = owneractions.held(self.hub.storage, visit.owner)
+            positions = [row["pos"] for row in rows if row["pos"] <= through]
+            return owneractions.decide_held(
+                self.hub.storage, service.blobs, visit.owner, verdict == "accept",
+                service.now_ms(), positions,
+            )  # fmt: skip
+
+        await self.hub.job(decide)
         return RedirectResponse("/?said=" + verdict, 303, _HEADERS)
 
 
-_SAID = {
-    "accept": "Deleted. Every version is kept: open a record to bring it back.",
-    "refuse": "Kept. The handset gets the records back at its next sync.",
-    "restored": "Done: this version is shown now, and goes to the handsets at their next sync.",
-    "resolved": "Done: it stays as it is shown. The other edit remains in the history.",
-}
-
-
 def _to_record(row, said):
-    place = "/record/%s/%s?said=%s" % (KIND_NAMES[row["kind"]], views.key_text(row["uid"]), said)
+    key = ownerviews.uid_text(row["uid"])
+    place = "/record/%s/%s?said=%s" % (KIND_NAMES[row["kind"]], key, said)
     return RedirectResponse(place, 303, _HEADERS)
 
 
 def _inside(target):
     """A path of these pages; anything that leads elsewhere becomes the overview."""
     return target if target.startswith("/") and target[1:2] not in ("/", "\\") else "/"
-
-
-def _markup(text):
-    from markupsafe import Markup
-
-    return Markup(text)
 
 
 def _chain(first, rest):
@@ -391,15 +381,6 @@ def _chain(first, rest):
 
 
 async def _form(request):
-    """The fields of a small form, or None."""
-    from urllib.parse import parse_qsl
-
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > MAX_FORM_BYTES:
-            return None
-    try:
-        return dict(parse_qsl(data.decode("ascii"), errors="strict"))
-    except ValueError:
-        return None
+    """The fields of a small form. Raises Refused, ValueError."""
+    data = await read_body(request, FORM_BYTES)
+    return dict(parse_qsl(data.decode("ascii"), errors="strict"))

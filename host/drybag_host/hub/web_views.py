@@ -1,7 +1,5 @@
 """What the owner's pages show, as plain values for the templates. Reads only; no HTTP in here."""
 
-import base64
-import binascii
 from datetime import UTC, datetime
 
 from drybag import records
@@ -9,6 +7,7 @@ from drybag.layout import CALENDAR, CONTACT, KIND_NAMES, PHOTO
 from drybag_host import listing
 from drybag_host.formats.people import person_of
 from drybag_host.hub.owner_records import record_of
+from drybag_host.hub.ownerviews import uid_bytes, uid_text
 
 PAGE_ROWS = 100
 RECENT_ROWS = 12
@@ -22,7 +21,7 @@ PLURALS = {"contact": "contacts", "event": "events", "todo": "to-dos", "note": "
 _ROLES = {
     "pushed": "",
     "merged": "merged from two edits",
-    "kept": "kept: an edit beats a deletion",
+    "kept": "kept as it was",
     "restored": "brought back",
     "held": "deletion held",
     "quarantine": "in quarantine: sent twice with different content",
@@ -32,19 +31,6 @@ COLOURS = 8
 
 
 # --- words -----------------------------------------------------------------------------------
-
-
-def key_text(uid):
-    """A uid as it stands in an address: base64url without padding."""
-    return base64.urlsafe_b64encode(bytes(uid)).decode().rstrip("=")
-
-
-def key_bytes(text):
-    """The uid of key_text(). Raises ValueError."""
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise ValueError("not a key") from None
 
 
 def time_text(ms):
@@ -72,11 +58,14 @@ def ago(ms, now_ms):
 class Whereabouts:
     """Where versions are: on which handsets, in the hub, off-site.
 
-    offsite_lsn: the last commit that is off-site; None without an off-site copy.
+    offsite: is an off-site copy configured; offsite_lsn: the last commit that is there, or None.
+    seen: {device: ms} of contacts that are not written yet.
     """
 
-    def __init__(self, storage, owner, offsite_lsn):
-        self.offsite_lsn = offsite_lsn
+    def __init__(self, storage, owner, offsite, seen):
+        mark = storage.get("local", [("offsite_lsn",)])[0] if offsite else None
+        self.offsite_lsn = int(mark["value"] or 0) if mark else (0 if offsite else None)
+        self.seen = seen
         self.devices = storage.scan("devices", "owner", (owner,))
         self.streams = {}
         for device in self.devices:
@@ -105,12 +94,13 @@ class Whereabouts:
         out = []
         for device in self.devices:
             stream = self.streams.get(device["device"])
+            seen_ms = max(device["seen_ms"], self.seen.get(device["device"], 0))
             row = {
                 "device": device["device"],
                 "name": self.name_of(device["device"]),
                 "revoked": bool(device["revoked_ms"]),
-                "seen": ago(device["seen_ms"], now_ms),
-                "seen_at": time_text(device["seen_ms"]),
+                "seen": ago(seen_ms, now_ms),
+                "seen_at": time_text(seen_ms),
                 "saved": 0, "hub": 0, "offsite": None, "unsent": 0, "behind": owner_pos,
             }  # fmt: skip
             if stream:
@@ -134,7 +124,7 @@ def card(record):
     title = records.title(record.kind, record.body) or "(no name)"
     return {
         "kind": name,
-        "key": key_text(record.uid),
+        "key": uid_text(record.uid),
         "title": title,
         "details": listing.details_of(record),
         "colour": sum(title.encode("utf-8", "replace")) % COLOURS,
@@ -160,7 +150,7 @@ def page_of(owner, kind, after):
     start = None
     if after:
         key, _, title = after.partition(".")
-        start = (title, key_bytes(key))
+        start = (title, uid_bytes(key))
     rows = []
     last = None
     while len(rows) < PAGE_ROWS:
@@ -177,7 +167,7 @@ def page_of(owner, kind, after):
                 last = None
             break
     found = owner.storage.get("versions", [(owner.owner, head["pos"]) for head in rows])
-    more = "%s.%s" % (key_text(last["uid"]), last["title"]) if last else ""
+    more = "%s.%s" % (uid_text(last["uid"]), last["title"]) if last else ""
     return [card(record_of(row)) for row in found], more
 
 
@@ -271,7 +261,7 @@ def recent(owner, whereabouts, now_ms):
             title = records.title(row["kind"], before[0]["body"]) if before else ""
         out.append({
             "kind": KIND_NAMES[row["kind"]],
-            "key": key_text(record.uid),
+            "key": uid_text(record.uid),
             "title": title or "(no name)",
             "deleted": bool(row["deleted"]),
             "who": whereabouts.name_of(row["device"]),
@@ -297,7 +287,7 @@ def held_rows(owner):
         {
             "pos": row["pos"],
             "kind": KIND_NAMES[row["kind"]],
-            "key": key_text(row["uid"]),
+            "key": uid_text(row["uid"]),
             "title": title_at(owner, row["kind"], row["uid"]),
         }
         for row in rows
@@ -312,7 +302,7 @@ def conflict_rows(owner):
         if not row["resolved_ms"]:
             out.append({
                 "kind": KIND_NAMES[row["kind"]],
-                "key": key_text(row["uid"]),
+                "key": uid_text(row["uid"]),
                 "title": title_at(owner, row["kind"], row["uid"]),
                 "names": row["names"],
                 "pos": row["pos"],
