@@ -16,6 +16,11 @@ def add_parser(sub):
         "  drybag export auto out --vcard 4.0 --only contact,event\n",
     )
     add_source(parser)
+    add_options(parser)
+
+
+def add_options(parser):
+    """OUT and how it is written; `write` reads them."""
     parser.add_argument("out_dir", metavar="OUT", help="the folder to write, new or empty")
     parser.add_argument(
         "--vcard", choices=("3.0", "4.0", "as-is"), default="3.0",
@@ -32,16 +37,21 @@ def add_parser(sub):
 
 
 def run(args):
+    from drybag_host.sources import open_source
+
+    with open_source(args, args.salvage) as source:
+        return write(args, source)
+
+
+def write(args, source):
+    """Export `source` as the options say; returns the exit code."""
     from drybag.errors import Damaged
     from drybag_host.errors import BackupDamaged
     from drybag_host.formats.export import export
-    from drybag_host.sources import open_source
 
-    kinds = _kinds(args.only)
-    with open_source(args, args.salvage) as source:
-        chosen = _Chosen(source, kinds)
-        summary = export(chosen, args.out_dir, args.vcard, args.force, _title(source))
-        damage = source.damage()
+    chosen = _Chosen(source, _kinds(args.only))
+    summary = export(chosen, args.out_dir, args.vcard, args.force, _title(source))
+    damage = source.damage()
     _report(args, summary, damage)
     if chosen.lost:
         error = BackupDamaged if source.is_backup else Damaged

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 
 ORDER = 60
-MODULES = ("cli_serve", "cli_accounts", "cli_owner", "cli_store", "cli_web")
+MODULES = ("cli_serve", "cli_accounts", "cli_owner", "cli_store", "cli_export")
 
 
 def add_parser(sub):

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from drybag_host.hub import accounts, blobapi, ownerapi
+from drybag_host.hub import accounts, blobapi, ownerapi, web
 from drybag_host.hub.group import Committer
 from drybag_host.hub.limits import Attempts, Buckets
 from drybag_host.hub.openapi import description
@@ -141,7 +141,7 @@ async def openapi(hub, request):
 
 
 def make_app(hub):
-    """The ASGI application. A later page for the owner adds routes: app.router.routes."""
+    """The ASGI application: handsets, owners' programs, owners' pages."""
     routes = [
         _route(hub, "POST", "/v1/sync", sync),
         _route(hub, "GET", "/v1/health", health),
@@ -150,7 +150,7 @@ def make_app(hub):
     ]
     for method, path, endpoint in (*blobapi.ROUTES, *ownerapi.ROUTES):
         routes.append(_route(hub, method, path, endpoint))
-    app = Starlette(routes=_merged(routes), exception_handlers={
+    app = Starlette(routes=_merged(routes) + web.routes(hub), exception_handlers={
         404: _no_such_address, 405: _no_such_method,
     })  # fmt: skip
     return _Patience(app)

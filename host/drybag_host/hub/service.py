@@ -55,7 +55,8 @@ class Service:
         self.offsite = offsite
         self.ack_offsite = ack_offsite
         self.hub = bytes.fromhex(hub_id(storage))
-        self.seen = {}  # device: ms of its last contact, written with the next commit
+        self.seen = {}  # device: ms of its last contact, written now and then
+        self.cursors = {}  # stream: how far it has come, where that is not written yet
 
     def now_ms(self):
         return int(self.clock() * 1000)
@@ -64,7 +65,7 @@ class Service:
         return max(0, int(self.clock()) - EPOCH_S)
 
     def write_seen(self):
-        """Write down when devices were heard of last; nothing depends on it."""
+        """Write down when devices were heard of last, and how far they are: for people."""
         for device in list(self.seen):
             at_ms = self.seen.pop(device)
 
@@ -73,6 +74,12 @@ class Service:
 
             with contextlib.suppress(NotFound):
                 accounts.update(self.storage, "devices", (device,), change)
+        for key in list(self.cursors):
+            cursor = self.cursors.pop(key)
+            with contextlib.suppress(NotFound):
+                accounts.update(
+                    self.storage, "streams", key, lambda row, at=cursor: row.update(cursor=at)
+                )
 
     # --- a sync ---
 
@@ -277,6 +284,8 @@ class Service:
         if cursor > taken.owner_pos or not self._follows(taken, request):
             reply.flags |= syncwire.CURSOR_RESET
             cursor = 0
+        elif cursor != taken.stream.get("cursor"):
+            self.cursors[key] = cursor
         items = []
         if request.room:
             cursor, more = self._changes_after(owner, key, cursor, request.room, items)

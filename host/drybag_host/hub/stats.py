@@ -3,7 +3,7 @@
 from drybag_host.hub import accounts, owneractions, ownerviews
 from drybag_host.hub.storage import hub_id
 
-__all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "collect"]
+__all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "backup_state", "collect", "offsite_state"]
 
 OLD_BACKUP_MS = 7 * 86_400_000
 OFFSITE_LATE_MS = 3_600_000
@@ -15,7 +15,7 @@ def collect(storage, now_ms):
     """Everything as a dict for JSON; `alarms`: what needs somebody's attention."""
     owners = accounts.owners(storage)
     names = [row["owner"] for row in owners]
-    audits = storage.scan("audits", limit=AUDITS, descending=True)
+    audits = _audits(storage)
     out = {
         "hub": hub_id(storage) if storage.get("meta", [("hub_id",)])[0] else "",
         "owners": len(owners),
@@ -25,8 +25,8 @@ def collect(storage, now_ms):
         "held": sum(len(owneractions.held(storage, name)) for name in names),
         "conflicts": sum(len(owneractions.conflicts(storage, name)) for name in names),
         "quarantined": [a for a in audits if a["what"] == "quarantine"],
-        "backup": _backup(audits, now_ms),
-        "offsite": _offsite(storage),
+        "backup": backup_state(storage, now_ms),
+        "offsite": offsite_state(storage),
         "devices": [_device(storage, row) for row in accounts.devices(storage)],
     }
     out["alarms"] = _alarms(out, now_ms)
@@ -39,16 +39,21 @@ def _device(storage, row):
     return {**view, **{name: last.get(name, 0) for name in ("ack", "last_seq", "offsite")}}
 
 
-def _backup(audits, now_ms):
+def _audits(storage):
+    return storage.scan("audits", limit=AUDITS, descending=True)
+
+
+def backup_state(storage, now_ms):
     """The newest backup of which a restore was compared record by record."""
-    for audit in audits:
+    for audit in _audits(storage):
         if audit["what"] == BACKUP_COMPARED:
             age = now_ms - audit["at_ms"]
             return {"at_ms": audit["at_ms"], "detail": audit["detail"], "old": age > OLD_BACKUP_MS}
     return {"at_ms": 0, "detail": "", "old": True}
 
 
-def _offsite(storage):
+def offsite_state(storage):
+    """How far the off-site copy is: its last commit, and how many are not there yet."""
     mark = storage.get("local", [("offsite_lsn",)])[0]
     at = storage.get("local", [("offsite_ms",)])[0]
     lsn = int(mark["value"] or 0) if mark else 0

@@ -211,7 +211,9 @@ class _Pages:
 
     def _whereabouts(self, visit):
         service = self.hub.service
-        return views.Whereabouts(service.storage, visit.owner, service.offsite, service.seen)
+        return views.Whereabouts(
+            service.storage, visit.owner, service.offsite, service.seen, service.cursors
+        )
 
     def overview(self, visit):
         storage, records = self.hub.storage, visit.records
@@ -219,12 +221,12 @@ class _Pages:
         return self._render(
             "overview.html", visit=visit, title="Overview",
             said=_SAID.get(visit.request.query_params.get("said", "")),
-            handsets=where.handsets(storage, visit.row["pos"], visit.now_ms),
+            handsets=where.handsets(storage, visit.now_ms),
             held=views.held_rows(records),
             conflicts=views.conflict_rows(records),
             changes=views.recent(records, where, visit.now_ms),
-            offsite=views.offsite_state(storage, where.offsite_lsn),
-            backup=views.backup_state(storage, visit.now_ms),
+            offsite=views.offsite_card(storage, self.hub.service.offsite),
+            backup=views.backup_card(storage, visit.now_ms),
         )  # fmt: skip
 
     def listing(self, visit):

@@ -6,15 +6,15 @@ from drybag import records
 from drybag.layout import CALENDAR, CONTACT, KIND_NAMES, PHOTO
 from drybag_host import listing
 from drybag_host.formats.people import person_of
+from drybag_host.hub import stats
 from drybag_host.hub.owner_records import record_of
 from drybag_host.hub.ownerviews import uid_bytes, uid_text
 
 PAGE_ROWS = 100
 RECENT_ROWS = 12
+BEHIND_ROWS = 1000
 HISTORY_ROWS = 200
-BACKUP_OLD_DAYS = 7
 LAG_ALARM = 1000
-_DAY_MS = 86_400_000
 KINDS = {name: number for number, name in KIND_NAMES.items() if number != CALENDAR}
 PLURALS = {"contact": "contacts", "event": "events", "todo": "to-dos", "note": "notes",
            "photo": "photos"}  # fmt: skip
@@ -59,10 +59,10 @@ class Whereabouts:
     """Where versions are: on which handsets, in the hub, off-site.
 
     offsite: is an off-site copy configured; offsite_lsn: the last commit that is there, or None.
-    seen: {device: ms} of contacts that are not written yet.
+    seen, cursors: what the service knows of devices and streams and has not written yet.
     """
 
-    def __init__(self, storage, owner, offsite, seen):
+    def __init__(self, storage, owner, offsite, seen, cursors):
         mark = storage.get("local", [("offsite_lsn",)])[0] if offsite else None
         self.offsite_lsn = int(mark["value"] or 0) if mark else (0 if offsite else None)
         self.seen = seen
@@ -71,7 +71,10 @@ class Whereabouts:
         for device in self.devices:
             rows = storage.scan("streams", "", (device["device"],))
             if rows:
-                self.streams[device["device"]] = max(rows, key=lambda row: row["lsn"])
+                newest = dict(max(rows, key=lambda row: row["lsn"]))
+                key = (newest["device"], newest["epoch"], newest["life"])
+                newest["cursor"] = cursors.get(key, newest["cursor"])
+                self.streams[device["device"]] = newest
         self.names = {d["device"]: d["name"] or d["handset"] for d in self.devices}
 
     def name_of(self, device):
@@ -89,7 +92,7 @@ class Whereabouts:
         offsite = None if self.offsite_lsn is None else version["lsn"] <= self.offsite_lsn
         return {"handsets": handsets, "hub": True, "offsite": offsite}
 
-    def handsets(self, storage, owner_pos, now_ms):
+    def handsets(self, storage, now_ms):
         """A row for each handset: its last contact and how far it and the hub agree."""
         out = []
         for device in self.devices:
@@ -101,18 +104,23 @@ class Whereabouts:
                 "revoked": bool(device["revoked_ms"]),
                 "seen": ago(seen_ms, now_ms),
                 "seen_at": time_text(seen_ms),
-                "saved": 0, "hub": 0, "offsite": None, "unsent": 0, "behind": owner_pos,
+                "saved": 0, "hub": 0, "offsite": None, "unsent": 0, "behind": 0,
             }  # fmt: skip
             if stream:
                 key = (stream["device"], stream["epoch"], stream["life"])
                 offsite = storage.get("offsite", [key])[0]
                 row["saved"], row["hub"] = stream["last_seq"], stream["ack"]
                 row["unsent"] = max(0, stream["last_seq"] - stream["ack"])
-                row["behind"] = max(0, owner_pos - stream["cursor"])
+                row["behind"] = self._behind(storage, stream, key, device["owner"])
                 if self.offsite_lsn is not None:
                     row["offsite"] = offsite["ack"] if offsite else 0
             out.append(row)
         return out
+
+    def _behind(self, storage, stream, key, owner):
+        """How many records this handset has still to fetch; at most BEHIND_ROWS."""
+        heads = storage.scan("heads", "changes", (owner,), (stream["cursor"],), BEHIND_ROWS)
+        return sum((h["device"], h["epoch"], h["life"]) != key for h in heads)
 
 
 # --- records ---------------------------------------------------------------------------------
@@ -310,35 +318,21 @@ def conflict_rows(owner):
     return out
 
 
-def backup_state(storage, now_ms):
+def backup_card(storage, now_ms):
     """{"big", "text", "alarm"}: when a backup of this hub was last compared record by record."""
-    newest = last_audit(storage, "backup-compared")
-    if not newest:
+    state = stats.backup_state(storage, now_ms)
+    if not state["at_ms"]:
         return {"big": "never", "text": "no backup of this hub was ever compared", "alarm": True}
-    old = now_ms - newest["at_ms"] > BACKUP_OLD_DAYS * _DAY_MS
-    text = time_text(newest["at_ms"]) + (": make a new one" if old else "")
-    return {"big": ago(newest["at_ms"], now_ms), "text": text, "alarm": old}
+    text = time_text(state["at_ms"]) + (": make a new one" if state["old"] else "")
+    return {"big": ago(state["at_ms"], now_ms), "text": text, "alarm": state["old"]}
 
 
-def last_audit(storage, what):
-    """The newest row of `audits` about `what`, or None."""
-    after = None
-    while True:
-        rows = storage.scan("audits", "", (), after, 500, descending=True)
-        for row in rows:
-            if row["what"] == what:
-                return row
-        if len(rows) < 500:
-            return None
-        after = (rows[-1]["at_ms"], rows[-1]["what"])
-
-
-def offsite_state(storage, offsite_lsn):
+def offsite_card(storage, configured):
     """{"big", "text", "alarm"}: how far the off-site copy is."""
-    if offsite_lsn is None:
+    if not configured:
         text = "no off-site copy: hub serve --offsite URL makes one"
         return {"big": "none", "text": text, "alarm": False}
-    lag = max(0, storage.last_lsn() - offsite_lsn)
+    lag = stats.offsite_state(storage)["behind"]
     if not lag:
         return {"big": "complete", "text": "everything here is there too", "alarm": False}
     return {"big": "%d behind" % lag, "text": "commits not there yet", "alarm": lag > LAG_ALARM}
