@@ -360,6 +360,27 @@ def test_an_old_request_that_comes_after_a_newer_one_brings_nothing_back(hub):
     assert roles(service)[-2:] == [("quarantine", 0), ("kept", 1)]
 
 
+def test_an_old_image_on_a_handset_is_told_and_takes_nothing(hub):
+    service, _, _ = hub
+    a = Device(service)
+    a.sync(a.item(b"u", CARD))
+    image = a.acked, a.ack_check, a.cursor, a.cursor_check, a.seq
+    a.sync(a.item(b"w", CARD))
+    a.sync()
+    a.acked, a.ack_check, a.cursor, a.cursor_check, a.seq = image
+    before = len(roles(service))
+    reply, _ = a.sync(a.item(b"x", CARD), keep=False)
+    assert reply.flags & syncwire.SET_BACK and len(roles(service)) == before
+    service.write_seen()
+    fresh = type(service)(service.storage, service.blobs, service.clock)  # the hub was restarted
+    a.service = fresh
+    assert a.sync(a.item(b"x", CARD), keep=False)[0].flags & syncwire.SET_BACK
+    a.life, a.seq, a.acked, a.cursor = 8, 0, 0, 0
+    a.ack_check = a.cursor_check = syncwire.NO_CHECK
+    reply, changes = a.sync(a.item(b"u", CARD, resend=True), a.item(b"x", CARD))
+    assert reply.ack == 2 and [i.uid for i in changes] == [b"u", b"w"] and not reply.flags
+
+
 def test_an_ack_that_waits_for_the_offsite_copy():
     service, storage, _ = make_hub(offsite=True, ack_offsite=True)
     a = Device(service)

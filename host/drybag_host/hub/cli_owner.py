@@ -225,5 +225,7 @@ def _offsite_text(offsite, now):
     if not offsite["configured"]:
         return "none"
     if not offsite["behind"]:
-        return "has everything"
-    return "%d commits behind, written %s" % (offsite["behind"], age_text(offsite["at_ms"], now))
+        return "%s has everything" % offsite["url"]
+    return "%s lacks %d rows, written %s" % (
+        offsite["url"], offsite["behind"], age_text(offsite["at_ms"], now)
+    )  # fmt: skip

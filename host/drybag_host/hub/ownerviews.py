@@ -4,7 +4,7 @@ import base64
 
 from drybag.errors import NotFound
 from drybag.layout import KIND_NAMES
-from drybag_host.hub import owneractions
+from drybag_host.hub import offsite, owneractions
 from drybag_host.hub.ownerlog import version_of
 from drybag_host.hub.refusals import Unsound
 
@@ -118,8 +118,7 @@ def record(storage, owner, kind, uid):
 
 def places(storage, row):
     """Where a version is safe: at the hub it is; off-site by the off-site copy's word."""
-    mark = storage.get("local", [("offsite_lsn",)])[0]
-    return {"hub": True, "offsite": bool(mark) and int(mark["value"] or 0) >= row["lsn"]}
+    return {"hub": True, "offsite": row["lsn"] <= offsite.shipped_lsn(storage)}
 
 
 def history(storage, owner, kind, uid, before=None, limit=50):

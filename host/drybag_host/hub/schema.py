@@ -15,6 +15,8 @@ What differs from a plain reading of the names:
   body, also that of an item that travelled as a blob; `blobs` are the record's names, 32 bytes
   each, one behind another, that of the body left out. `chain`: see rows.chain_after.
 - owners.pos, chain: of the last version. owners.live: heads that are not deleted.
+- streams.next_item: behind the highest seq that was taken. streams.told: the highest ack that the
+  handset has shown to know.
 - conflicts.pos: the version that is not shown.
 - local and offsite are of this database only and are not copied: `local` says how far copies
   have come; `offsite` has the ack of each stream that is off-site (column `ack`), written by the
@@ -121,7 +123,7 @@ TABLES = {
         Table(
             "streams", "device epoch life",
             "device:text epoch:int life:int ack:int ack_check:hash last_seq:int cursor:int "
-            "next_item:int",
+            "next_item:int told:int",
         ),
         Table(
             "marks", "device epoch life ack",

@@ -32,12 +32,13 @@ MAX_ROOM = 65_535
 class Taken:
     """A request that was carried out; answer() makes the reply once it is durable."""
 
-    __slots__ = ("agrees", "device", "lsn", "owner_pos", "request", "stream", "wanted")
+    __slots__ = ("agrees", "device", "lsn", "owner_pos", "request", "set_back", "stream",
+                 "wanted")  # fmt: skip
 
     def __init__(self, device, request):
         self.device = device
         self.request = request
-        self.agrees = False
+        self.agrees = self.set_back = False
         self.lsn = 0
         self.stream = None
         self.owner_pos = 0
@@ -56,7 +57,7 @@ class Service:
         self.ack_offsite = ack_offsite
         self.hub = bytes.fromhex(hub_id(storage))
         self.seen = {}  # device: ms of its last contact, written now and then
-        self.cursors = {}  # stream: how far it has come, where that is not written yet
+        self.told = {}  # stream: its highest acked that agreed, written likewise
 
     def now_ms(self):
         return int(self.clock() * 1000)
@@ -65,7 +66,14 @@ class Service:
         return max(0, int(self.clock()) - EPOCH_S)
 
     def write_seen(self):
-        """Write down when devices were heard of last, and how far they are: for people."""
+        """Write down when devices were heard of last, and what they know; little depends on it."""
+        for key in list(self.told):
+            told = self.told.pop(key)
+            row = self.storage.get("streams", [key])[0]
+            if row and row["told"] < told:
+                guard = ("streams", key, "lsn", row["lsn"])
+                with contextlib.suppress(Stale):
+                    self.storage.commit([("streams", {**row, "told": told})], [guard])
         for device in list(self.seen):
             at_ms = self.seen.pop(device)
 
@@ -74,12 +82,6 @@ class Service:
 
             with contextlib.suppress(NotFound):
                 accounts.update(self.storage, "devices", (device,), change)
-        for key in list(self.cursors):
-            cursor = self.cursors.pop(key)
-            with contextlib.suppress(NotFound):
-                accounts.update(
-                    self.storage, "streams", key, lambda row, at=cursor: row.update(cursor=at)
-                )
 
     # --- a sync ---
 
@@ -107,12 +109,15 @@ class Service:
         taken = Taken(device, request)
         key = (device["device"], request.epoch, request.life)
         found = self.storage.get("streams", [key])[0]
-        fresh = {"device": key[0], "epoch": key[1], "life": key[2], "ack": 0,
-                 "ack_check": syncwire.NO_CHECK, "next_item": 0, "cursor": 0}  # fmt: skip
-        stream = dict(found or fresh)
+        stream = dict(found or _new_stream(key))
         taken.stream = stream
         taken.agrees = self._agrees(key, request)
         log = self._open(device["owner"])
+        if taken.agrees:
+            taken.set_back = self._is_set_back(key, stream, request)
+        if taken.set_back:
+            items = []  # they come again in a life of their own, with seqs that are their own
+            request.upto = 0
         take, taken.wanted = self._with_blobs(log, items)
         hashes = self._take_items(log, device, request, stream, take)
         ack = request.upto if len(take) == len(items) else items[len(take)].number - 1
@@ -145,6 +150,14 @@ class Service:
             return True
         mark = self.storage.get("marks", [(*key, request.acked)])[0]
         return bool(mark) and self._bound(mark["check8"]) == request.ack_check
+
+    def _is_set_back(self, key, stream, request):
+        """True if this handset knew of a higher ack before: an old image was written to it."""
+        told = max(stream["told"], self.told.get(key, 0))
+        if request.acked < told:
+            return True
+        stream["told"] = self.told[key] = request.acked
+        return False
 
     def _bound(self, check):
         """A check as it is given out: bound to this store, so that none outlives a restore."""
@@ -241,6 +254,8 @@ class Service:
         """One reset alone is no word of another store's: where there is nothing to set back the
         flag costs nothing, and says so."""
         request = taken.request
+        if taken.set_back:
+            reply.flags |= syncwire.SET_BACK
         if not taken.agrees:
             reply.flags |= syncwire.ACK_RESET
             if not request.cursor:
@@ -284,8 +299,6 @@ class Service:
         if cursor > taken.owner_pos or not self._follows(taken, request):
             reply.flags |= syncwire.CURSOR_RESET
             cursor = 0
-        elif cursor != taken.stream.get("cursor"):
-            self.cursors[key] = cursor
         items = []
         if request.room:
             cursor, more = self._changes_after(owner, key, cursor, request.room, items)
@@ -325,6 +338,11 @@ class Service:
             return syncwire.NO_CHECK
         row = self.storage.get("versions", [(owner, pos)])[0]
         return self._bound(row["chain"]) if row else b""
+
+
+def _new_stream(key):
+    return {"device": key[0], "epoch": key[1], "life": key[2], "ack": 0,
+            "ack_check": syncwire.NO_CHECK, "next_item": 0, "told": 0, "cursor": 0}  # fmt: skip
 
 
 def _item_of(row):

@@ -1,6 +1,6 @@
 """How a hub is: for `drybag hub stats` and the web page. What is wrong is an alarm, in words."""
 
-from drybag_host.hub import accounts, owneractions, ownerviews
+from drybag_host.hub import accounts, offsite, owneractions, ownerviews
 from drybag_host.hub.storage import hub_id
 
 __all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "backup_state", "collect", "offsite_state"]
@@ -8,7 +8,9 @@ __all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "backup_state", "collect", "offsi
 OLD_BACKUP_MS = 7 * 86_400_000
 OFFSITE_LATE_MS = 3_600_000
 BACKUP_COMPARED = "backup compared"  # an audit: a restore of a backup was compared, all the same
-AUDITS = 500
+AUDITS = 20_000
+PAGE = 1000
+MOST_BEHIND = 10_000
 
 
 def collect(storage, now_ms):
@@ -33,14 +35,22 @@ def collect(storage, now_ms):
     return out
 
 
+def _audits(storage):
+    """The newest AUDITS of them, newest first."""
+    found, after = [], None
+    while len(found) < AUDITS:
+        page = storage.scan("audits", "", (), after, PAGE, descending=True)
+        found += page
+        if len(page) < PAGE:
+            break
+        after = (page[-1]["at_ms"], page[-1]["what"])
+    return found
+
+
 def _device(storage, row):
     view = ownerviews.device_view(storage, row)
     last = max(view.pop("streams"), key=lambda s: s["last_seq"], default={})
     return {**view, **{name: last.get(name, 0) for name in ("ack", "last_seq", "offsite")}}
-
-
-def _audits(storage):
-    return storage.scan("audits", limit=AUDITS, descending=True)
 
 
 def backup_state(storage, now_ms):
@@ -53,27 +63,29 @@ def backup_state(storage, now_ms):
 
 
 def offsite_state(storage):
-    """How far the off-site copy is: its last commit, and how many are not there yet."""
-    mark = storage.get("local", [("offsite_lsn",)])[0]
-    at = storage.get("local", [("offsite_ms",)])[0]
-    lsn = int(mark["value"] or 0) if mark else 0
+    """How far the off-site copy is; `behind`: rows that are not there, counted to a limit."""
+    found = offsite.status(storage)
+    if found is None:
+        return {"configured": False, "lsn": 0, "behind": 0, "at_ms": 0, "url": "", "error": ""}
+    behind = len(storage.changed(found["lsn"], MOST_BEHIND))
     return {
-        "configured": mark is not None, "lsn": lsn, "behind": max(0, storage.last_lsn() - lsn),
-        "at_ms": int(at["value"] or 0) if at else 0,
+        "configured": True, "lsn": found["lsn"], "behind": behind, "at_ms": found["at_ms"],
+        "url": found["url"], "error": found["error"],
     }  # fmt: skip
 
 
 def _alarms(found, now_ms):
     out = []
-    backup, offsite = found["backup"], found["offsite"]
+    backup, copy = found["backup"], found["offsite"]
     if found["records"] and not backup["at_ms"]:
         out.append("no backup of this hub was ever compared: drybag hub backup DIR")
     elif found["records"] and backup["old"]:
         days = (now_ms - backup["at_ms"]) // 86_400_000
         out.append("the last compared backup is %d days old: drybag hub backup DIR" % days)
-    if offsite["configured"] and offsite["behind"] and offsite["at_ms"]:
-        if now_ms - offsite["at_ms"] > OFFSITE_LATE_MS:
-            out.append("the off-site copy is %d commits behind" % offsite["behind"])
+    if copy["error"]:
+        out.append("the off-site copy stands still: %s" % copy["error"])
+    elif copy["behind"] and now_ms - copy["at_ms"] > OFFSITE_LATE_MS:
+        out.append("the off-site copy lacks %d rows" % copy["behind"])
     if found["quarantined"]:
         out.append("%d versions are in quarantine: a handset sent two for one seq"
                    % len(found["quarantined"]))  # fmt: skip

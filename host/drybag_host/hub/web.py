@@ -211,9 +211,7 @@ class _Pages:
 
     def _whereabouts(self, visit):
         service = self.hub.service
-        return views.Whereabouts(
-            service.storage, visit.owner, service.offsite, service.seen, service.cursors
-        )
+        return views.Whereabouts(service.storage, visit.owner, service.offsite, service.seen)
 
     def overview(self, visit):
         storage, records = self.hub.storage, visit.records

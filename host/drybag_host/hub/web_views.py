@@ -59,10 +59,10 @@ class Whereabouts:
     """Where versions are: on which handsets, in the hub, off-site.
 
     offsite: is an off-site copy configured; offsite_lsn: the last commit that is there, or None.
-    seen, cursors: what the service knows of devices and streams and has not written yet.
+    seen: when devices were heard of, where that is not written yet.
     """
 
-    def __init__(self, storage, owner, offsite, seen, cursors):
+    def __init__(self, storage, owner, offsite, seen):
         mark = storage.get("local", [("offsite_lsn",)])[0] if offsite else None
         self.offsite_lsn = int(mark["value"] or 0) if mark else (0 if offsite else None)
         self.seen = seen
@@ -71,10 +71,7 @@ class Whereabouts:
         for device in self.devices:
             rows = storage.scan("streams", "", (device["device"],))
             if rows:
-                newest = dict(max(rows, key=lambda row: row["lsn"]))
-                key = (newest["device"], newest["epoch"], newest["life"])
-                newest["cursor"] = cursors.get(key, newest["cursor"])
-                self.streams[device["device"]] = newest
+                self.streams[device["device"]] = max(rows, key=lambda row: row["lsn"])
         self.names = {d["device"]: d["name"] or d["handset"] for d in self.devices}
 
     def name_of(self, device):
