@@ -4,7 +4,7 @@ import contextlib
 import os
 
 from drybag.errors import Damaged, NotFound
-from drybag_host.targets import add_source, is_folder, open_session
+from drybag_host.targets import add_source, is_folder, is_hub, open_session
 from drybag_host.virtual import is_virtual
 
 __all__ = ["BackupSource", "DumpSource", "HandsetSource", "add_source", "is_dump", "open_source"]
@@ -171,7 +171,14 @@ def is_dump(text):
 
 @contextlib.contextmanager
 def open_source(args, tolerant=False):
-    """The source that args.source names. Raises NoSuchTarget, BackupDamaged, LinkError."""
+    """The source that args.source names. Raises NoSuchTarget, BackupDamaged, LinkError, and what
+    hubsource.open_hub() raises."""
+    if is_hub(args.source):
+        from drybag_host.hub.hubsource import open_hub
+
+        with open_hub(args, args.source) as source:
+            yield source
+        return
     if is_folder(args.source):
         yield BackupSource(args.source, tolerant)
         return

@@ -26,6 +26,8 @@ from drybag_host.virtual import is_virtual, virtual_board, virtual_boards
 TARGET_HELP = (
     "emu:NAME, qemu:NAME, a serial port, rfc2217:// or socket://HOST:PORT, auto, or auto:SERIAL"
 )
+HUB_PREFIX = "hub:"
+OWNER_ENV = "DRYBAG_HUB_OWNER"
 WAIT_S = 60
 MAX_FAILURES = 5
 _PAUSE_S = 0.25
@@ -40,12 +42,29 @@ def add_handset(parser, name="target"):
 
 
 def add_source(parser, nargs=None):
-    """The DIR|TARGET argument: a backup, or a handset."""
+    """The DIR|TARGET argument: a backup, a dump, a hub or a handset."""
     parser.add_argument(
         "source", metavar="DIR|TARGET", nargs=nargs,
-        help="a backup folder or a dump file; or " + TARGET_HELP,
-    )  # fmt: skip  # fmt: skip
+        help="a backup folder, a dump file, hub:URL; or " + TARGET_HELP,
+    )  # fmt: skip
     add_link_options(parser)
+    add_owner(parser)
+
+
+def add_owner(parser):
+    """--owner and --ca, for commands that may read from a hub."""
+    group = parser.add_argument_group("hub")
+    group.add_argument(
+        "--owner", metavar="NAME", help="whose records, with hub:URL (or %s)" % OWNER_ENV
+    )
+    group.add_argument(
+        "--ca", metavar="FILE", help="the hub's CA certificate, if it is not known here yet"
+    )
+
+
+def is_hub(text):
+    """True if a source names a hub."""
+    return text.startswith(HUB_PREFIX)
 
 
 def add_link_options(parser):

@@ -3,19 +3,17 @@
 import io
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import pytest
 from hub_kit import STAMP, Device, make_hub, sha256, shown
+from hub_process import PASSWORD, HubProcess
 from starlette.testclient import TestClient
 
 from drybag.layout import CONTACT, PHOTO, content_id
 from drybag_host.hub import accounts, web
 from drybag_host.hub.app import Hub, make_app
 
-PASSWORD = "correct horse"
 CARD = b"VERSION:3.0\nFN:Ada Lovelace\nTEL:+44 20 7946 0000\n"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
@@ -281,27 +279,9 @@ def browser():
 
 @pytest.fixture
 def served(tmp_path):
-    """A hub as its own process, with TLS: its address."""
-    from drybag_host.hub.storage import open_storage
-
-    with open_storage("sqlite:%s" % (tmp_path / "hub.sqlite3")) as storage:
-        accounts.add_owner(storage, "ada", PASSWORD, 1)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "drybag_host.cli", "hub", "serve", "--data", str(tmp_path),
-         "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        for line in process.stdout:
-            if line.startswith("hub at "):
-                yield line.split()[2], tmp_path
-                break
-        else:
-            pytest.fail("the hub did not start")
-    finally:
-        process.terminate()
-        process.wait(20)
-        process.stdout.close()
+    process = HubProcess(tmp_path / "hub")
+    yield process
+    process.stop()
 
 
 def test_an_owner_in_a_real_browser(browser, served):
@@ -309,15 +289,14 @@ def test_an_owner_in_a_real_browser(browser, served):
     from selenium.webdriver.common.by import By
 
     from drybag_host.hub.service import Service
-    from drybag_host.hub.storage import open_storage
 
-    address, folder = served
-    with open_storage("sqlite:%s" % (folder / "hub.sqlite3")) as storage:
+    with served.storage() as storage:
+        accounts.add_owner(storage, "ada", PASSWORD, 1)
         device = Device(Service(storage, None))
         device.sync(device.item(b"u1", CARD))
         changed = CARD.replace(b"7946", b"1234")
         device.sync(device.item(b"u1", changed, content_id(0, (), CARD)))
-    browser.get(address + "/search?q=ada")
+    browser.get(served.url + "/search?q=ada")
     browser.find_element(By.NAME, "owner").send_keys("ada")
     browser.find_element(By.NAME, "password").send_keys(PASSWORD)
     browser.find_element(By.CSS_SELECTOR, "main form button").click()

@@ -1,6 +1,6 @@
 """`drybag restore`: a backup back onto a handset."""
 
-from drybag_host.targets import add_handset, add_speed
+from drybag_host.targets import add_handset, add_owner, add_speed, is_hub
 
 ORDER = 22
 
@@ -8,17 +8,19 @@ ORDER = 22
 def add_parser(sub):
     parser = sub.add_parser(
         "restore",
-        help="put a backup onto a new or a used handset, and compare it there",
-        description="Put the records of a backup onto a handset. First a table shows what would "
+        help="put a backup, or what a hub has, onto a new or a used handset, and compare it there",
+        description="Put the records of a backup or a hub onto a handset. First a table shows what would "
         "happen. Records are only added: where the handset has another version, or has deleted "
         "the record, it stays so unless you say otherwise. Afterwards everything is read back and "
         "compared.",
         epilog="example:\n  drybag restore ~/handset-backup auto --dry-run\n"
-        "  drybag restore ~/handset-backup auto\n",
+        "  drybag restore ~/handset-backup auto\n"
+        "  drybag restore hub:https://192.168.1.5:8443 auto --owner ada\n",
     )
-    parser.add_argument("dir", metavar="DIR", help="the backup's folder")
+    parser.add_argument("dir", metavar="DIR|hub:URL", help="the backup's folder, or a hub")
     add_handset(parser)
     add_speed(parser)
+    add_owner(parser)
     parser.add_argument(
         "--overwrite", action="store_true",
         help="put the backup's version where the handset's differs (asks first)",
@@ -34,13 +36,26 @@ def add_parser(sub):
 
 
 def run(args):
-    from drybag_host.backup.restore import Restore
     from drybag_host.backup.store import Backup
-    from drybag_host.targets import open_session
 
+    if is_hub(args.dir):
+        from drybag_host.hub.hubsource import open_hub
+
+        with open_hub(args, args.dir) as hub:
+            with args.out.progress("reading from the hub", None, "records") as bar:
+                records = hub.records() + (hub.deleted_records() if args.deleted else [])
+                bar.advance(len(records))
+            return _restore(args, hub, records, False)
     backup = Backup(args.dir, args.salvage)
     damaged = _check(args, backup)
-    records = _restorable(backup, args.deleted)
+    return _restore(args, backup, _restorable(backup, args.deleted), damaged)
+
+
+def _restore(args, backup, records, damaged):
+    """`records` of a backup or a hub onto the handset."""
+    from drybag_host.backup.restore import Restore
+    from drybag_host.targets import open_session
+
     with open_session(args) as session:
         work = Restore(backup, session, args.out)
         plan = work.prepare(records, args.overwrite, args.deleted)
@@ -54,7 +69,7 @@ def run(args):
         target = session.target
         handset = "%s (%s)" % (target, session.info.name)
     whole = not (plan.kept() or work.failed or work.without_blob or damaged)
-    if whole:
+    if whole and not is_hub(args.dir):
         _note(args, backup, handset, compared)
     return _finish(args, plan, work, compared, target)
 

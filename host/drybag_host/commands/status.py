@@ -19,7 +19,7 @@ def add_parser(sub):
 
 def run(args):
     from drybag_host.sources import is_dump
-    from drybag_host.targets import is_folder
+    from drybag_host.targets import is_folder, is_hub
 
     if args.source is None:
         return _candidates(args)
@@ -27,6 +27,8 @@ def run(args):
         return _backup(args)
     if is_dump(args.source):
         return _dump(args)
+    if is_hub(args.source):
+        return _hub(args)
     return _handset(args)
 
 
@@ -63,6 +65,26 @@ def _handset(args):
     ]
     rows += _flash(stats)
     args.out.facts(session.target, [row for row in rows if row[1] != ""])
+    return 0
+
+
+def _hub(args):
+    from drybag_host.hub.hubsource import open_hub
+    from drybag_host.output import count_text
+
+    with open_hub(args, args.source) as hub:
+        summary, devices = hub.client.summary(), hub.client.devices()
+    args.out.document({"hub": hub.name, "summary": summary, "devices": devices})
+    counts = ", ".join(count_text(n, kind) for kind, n in summary["counts"].items() if n)
+    rows = [
+        ("owner", summary["owner"]),
+        ("records", counts or "none yet"),
+        ("versions kept", "{:,}".format(summary["pos"])),
+        ("handsets", str(sum(not d["revoked_ms"] for d in devices))),
+        ("deletions that wait", str(summary["held"])),
+        ("conflicts", str(summary["conflicts"])),
+    ]
+    args.out.facts("Hub %s" % hub.name, rows)
     return 0
 
 

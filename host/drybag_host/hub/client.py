@@ -180,6 +180,15 @@ class HubClient:
                 if failures == TRIES:
                     raise self._unreachable(error) from error
 
+    def blob_size(self, sha):
+        """Bytes of a blob. Raises NotFound."""
+        answer = self._sent(self._request("HEAD", "/v1/owner/blobs/" + bytes(sha).hex()))
+        if answer.status_code == 404:
+            raise NotFound("the hub has no blob %s" % bytes(sha).hex())
+        if answer.status_code >= 400:
+            self._refuse(answer)
+        return int(answer.headers["content-length"])
+
     # --- one request ---
 
     def _request(self, method, path, json=None, query=None, headers=None):
