@@ -9,10 +9,10 @@ def add_parser(sub):
     parser = sub.add_parser(
         "restore",
         help="put a backup, or what a hub has, onto a new or a used handset, and compare it there",
-        description="Put the records of a backup or a hub onto a handset. First a table shows what would "
-        "happen. Records are only added: where the handset has another version, or has deleted "
-        "the record, it stays so unless you say otherwise. Afterwards everything is read back and "
-        "compared.",
+        description="Put the records of a backup or a hub onto a handset. First a table shows "
+        "what would happen. Records are only added: where the handset has another version, or has "
+        "deleted the record, it stays so unless you say otherwise. Afterwards everything is read "
+        "back and compared.",
         epilog="example:\n  drybag restore ~/handset-backup auto --dry-run\n"
         "  drybag restore ~/handset-backup auto\n"
         "  drybag restore hub:https://192.168.1.5:8443 auto --owner ada\n",
