@@ -23,13 +23,23 @@ from drybag_host.backup.store import Backup, is_backup
 from drybag_host.errors import BackupDamaged, HostFile, NotVerified
 from drybag_host.hub import checking, segments
 from drybag_host.hub.hubreadme import README_TEXT
-from drybag_host.hub.objects import DirObjects
+from drybag_host.hub.objects import DirObjects, open_objects
 from drybag_host.hub.ownercopy import record_of, write_owner
-from drybag_host.hub.restoring import MANIFEST, OWNERS, Restored, owner_folder, replay
+from drybag_host.hub.restoring import (
+    MANIFEST,
+    OWN_META,
+    OWNERS,
+    Restored,
+    blob_source,
+    existing,
+    newest,
+    owner_folder,
+    replay,
+)
 from drybag_host.hub.schema import TABLES, clean_text
 from drybag_host.hub.storage import hub_id, open_storage, scan_all
 
-__all__ = ["BackupReport", "backup", "scratch_of", "verify_backup"]
+__all__ = ["BackupReport", "backup", "scratch_of", "verify_backup", "verify_place"]
 
 FORMAT = "drybag-hub-backup"
 FORMAT_VERSION = 1
@@ -247,7 +257,7 @@ def _compare_rows(storage, scratch, report, advance):
         found = 0
         page = []
         for row in scan_all(storage, name, page=PAGE):
-            if (name, row.get("name")) != ("meta", "hub_id"):
+            if name != "meta" or row["name"] not in OWN_META:
                 page.append(row)
             if len(page) == PAGE:
                 found += _compare_page(table, page, scratch, report)
@@ -296,6 +306,38 @@ def _same(one, other):
 # --- verifying -------------------------------------------------------------------------------
 
 
+def verify_place(url, step=None, advance=None):
+    """BackupReport of an off-site copy: its chain, every row, and every blob it names."""
+    report = BackupReport()
+    report.path = url
+    line = newest(segments.lines_of(open_objects(existing(url))), url)
+    _report_line(line, report)
+    read = blob_source(url)
+    with scratch_of(line, report, step, advance) as scratch:
+        _check_scratch(scratch, report)
+        report.owners = scratch.counts("owners")
+        report.records = sum(row["live"] for row in scan_all(scratch, "owners"))
+        for row in scan_all(scratch, "blobs"):
+            try:
+                read(row["owner"], row["sha"])
+                report.blobs += 1
+            except DrybagError as error:
+                report.missing_blobs.append(row["sha"].hex())
+                report.findings.append("blob %s: %s" % (row["sha"].hex(), error))
+    return report
+
+
+def _report_line(line, report):
+    report.hub, report.line = line.hub, line.name
+    report.last_lsn = (line.head() or {}).get("last_lsn", 0)
+
+
+def _check_scratch(scratch, report):
+    verdict = checking.check(scratch, None)
+    report.findings += ["%(where)s: %(problem)s" % f for f in verdict.findings]
+    report.versions = verdict.versions
+
+
 def verify_backup(path, step=None, advance=None):
     """BackupReport of a backup as it lies there; `findings`: everything that is wrong with it."""
     report = BackupReport()
@@ -312,14 +354,11 @@ def verify_backup(path, step=None, advance=None):
         report.findings.append("log/: there is no log of this hub")
         return report
     line = found[-1]
-    report.hub, report.line = line.hub, line.name
-    report.last_lsn = (line.head() or {}).get("last_lsn", 0)
+    _report_line(line, report)
     report.generation = fields.get("generation", 0)
     report.compared_at = (fields.get("compared") or {}).get("at", "")
     with scratch_of(line, report, step, advance) as scratch:
-        verdict = checking.check(scratch, None)
-        report.findings += ["%(where)s: %(problem)s" % f for f in verdict.findings]
-        report.versions = verdict.versions
+        _check_scratch(scratch, report)
         for owner in checking.owners_in(scratch):
             _verify_owner(path, owner, scratch, fields.get("last_lsn"), report, advance)
     return report

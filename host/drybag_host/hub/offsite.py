@@ -48,11 +48,14 @@ def shipped_lsn(storage):
 
 
 def status(storage):
-    """What `stats` shows: url, lsn, last_lsn, at_ms (last success), error; None without one."""
+    """What `stats` shows, None without a copy: url, lsn, behind (commits that are not there),
+    at_ms (last success), error."""
     value = _local(storage, STATUS)
     if value is None:
         return None
-    return {**json.loads(value), "lsn": shipped_lsn(storage), "last_lsn": storage.last_lsn()}
+    lsn = shipped_lsn(storage)
+    behind = storage.last_lsn() - lsn if storage.changed(lsn, 1) else 0
+    return {**json.loads(value), "lsn": lsn, "behind": behind}
 
 
 def forget(storage):

@@ -27,6 +27,7 @@ __all__ = ["Restored", "import_backup", "owner_folder", "replay", "restore_from"
 MANIFEST = "hub.json"
 OWNERS = "owners"
 BATCH = 500
+OWN_META = ("hub_id", "restoring")  # of one store, not of what it holds
 
 
 class Restored:
@@ -81,17 +82,15 @@ def restore_from(url, storage, blobs, hub=None, advance=None):
     """Fill an empty storage and blob store from an off-site copy or a hub's backup: Restored.
 
     `hub`: the id of the hub, where a place has copies of several; else the one written to last.
-    advance(n): rows and blobs done. Raises NoSuchTarget, StorageError, FormatNewer.
+    advance(n): rows done. One that was stopped goes on. Raises NoSuchTarget, StorageError,
+    FormatNewer.
     """
     report = Restored()
-    _require_empty(storage)
-    place = open_objects(_existing(url))
-    lines = segments.lines_of(place, hub)
-    if not lines:
-        raise NoSuchTarget("%s: no copy of a hub is there" % url, "the URL of hub serve --offsite")
-    line = lines[-1]
+    lines = segments.lines_of(open_objects(existing(url)), hub)
+    line = newest(lines, url)
     report.others = [other.name for other in lines[:-1]]
     report.old_hub, report.line = line.hub, line.name
+    _begin(storage, line.name)
     bring = _Blobs(storage, blobs, blob_source(url), report)
     replay(line, storage, report, advance, bring.row)
     if not report.whole:
@@ -105,19 +104,31 @@ def restore_from(url, storage, blobs, hub=None, advance=None):
     return report
 
 
-def _existing(url):
+def newest(lines, url):
+    """The line of a place that was written to last. Raises NoSuchTarget."""
+    if not lines:
+        raise NoSuchTarget("%s: no copy of a hub is there" % url, "the URL of hub serve --offsite")
+    return lines[-1]
+
+
+def existing(url):
+    """`url`, if it is not a folder that is not there, which opening it would make."""
     path = url.removeprefix("dir:")
     if not url.startswith("s3:") and "://" not in url and not os.path.isdir(path):
         raise NoSuchTarget("%s: no such folder" % path, "name a backup, or the off-site copy")
     return url
 
 
-def _require_empty(storage):
-    if storage.counts("owners") or storage.scan("versions", limit=1):
+def _begin(storage, line):
+    """Note that a restore is under way: until its end no hub serves this. It may go on."""
+    row = storage.get("meta", [("restoring",)])[0]
+    going_on = row is not None and row["value"] == line
+    if not going_on and (storage.counts("owners") or storage.scan("versions", limit=1)):
         raise StorageError(
             "this hub holds records already: nothing was restored",
-            "restore into a new one (--data or --storage); it takes no part in that",
+            "restore into a new one: --data DIR, or --storage URL",
         )
+    storage.commit([("meta", {"name": "restoring", "value": line})])
 
 
 def replay(line, storage, report, advance=None, keep=lambda table, row: True):
@@ -133,7 +144,8 @@ def replay(line, storage, report, advance=None, keep=lambda table, row: True):
         for table, row in segment.rows:
             if table == "versions" and there[row["owner"], row["pos"]]:
                 continue
-            if (table, row.get("name")) != ("meta", "hub_id") and keep(table, row):
+            own = table == "meta" and row["name"] in OWN_META
+            if not own and keep(table, row):
                 puts.append((table, row))
         storage.commit(puts)
         report.segments += 1
@@ -202,6 +214,7 @@ def _new_hub(storage, report, url):
     storage.commit([
         ("meta", {"name": "hub_id", "value": report.hub}),
         ("meta", {"name": "restored_from", "value": report.old_hub}),
+        ("meta", {"name": "restoring", "value": ""}),
         ("audits", {"at_ms": now_ms, "what": "restore", "detail": clean_text(detail, 500)}),
     ])  # fmt: skip
 

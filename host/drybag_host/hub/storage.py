@@ -228,12 +228,26 @@ def _table(name):
     return TABLES[name]
 
 
-def open_storage(url, serve=False, readonly=False):
+def open_storage(url, serve=False, readonly=False, restoring=False):
     """The storage of a URL: made if it is not there, unless `readonly`.
 
     `serve`: for a hub process; an SQLite file takes one of these at a time (tools may write
-    beside it). Raises StorageInUse, StorageError, FormatNewer, Usage.
+    beside it), and what a restore left unfinished is refused unless `restoring`. Raises
+    StorageInUse, StorageError, FormatNewer, Usage.
     """
+    storage = _open(url, serve, readonly)
+    if serve and not restoring:
+        row = storage.get("meta", [("restoring",)])[0]
+        if row and row["value"]:
+            storage.close()
+            raise StorageError(
+                "the restore into this hub was not finished",
+                "run drybag hub restore again: it goes on",
+            )
+    return storage
+
+
+def _open(url, serve, readonly):
     if url.startswith("sqlite:"):
         from drybag_host.hub.sqlite import SqliteStorage
 
