@@ -14,6 +14,8 @@ KINDS = {
     "torn record shown": "torn_shown",
     "deleted came back": "deleted_back",
     "never written appears": "torn_shown",
+    "deletion lost before the hub had it": "deleted_back",
+    "base of an edit lost": "records_lost",
     "write refused after recovery": "mounts_lost",
     "recovery differs": "records_lost",
     "damage not reported": "records_lost",

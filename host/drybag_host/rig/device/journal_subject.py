@@ -7,8 +7,10 @@ from drybag.errors import Damaged, DrybagError, JournalClosed, NoSpace, NotFound
 from drybag_host.rig.device import oracle as model
 from drybag_host.rig.device import workloads
 from drybag_host.rig.device.fault_ops import Broken, FaultOps
+from drybag_host.rig.device.hub_model import SETTING
 from drybag_host.rig.device.ops import text
 from drybag_host.rig.device.oracle import Oracle, Problem, Version
+from drybag_host.rig.device.paired_ops import PairedOps
 
 EPOCH = 0x5EED0001
 UNIT = 64
@@ -62,7 +64,7 @@ class Clock:
         return self.now
 
 
-class JournalUser(FaultOps):
+class JournalUser(FaultOps, PairedOps):
     """Every call goes to the oracle and to the journal."""
 
     def __init__(self, chip, oracle):
@@ -77,6 +79,7 @@ class JournalUser(FaultOps):
         """Power is there: mount, recover, be ready for writes."""
         self.device = self.chip.partition()
         self.j = mount(self.device, self.clock)
+        self._tell_agreed()
 
     def do(self, op):
         """One operation of ops.py. Raises what the journal raises when the power goes."""
@@ -214,11 +217,11 @@ class JournalUser(FaultOps):
                 raise Broken("scrub of an undamaged journal found %r" % finding)
 
     def _newest(self):
-        live = self.oracle.live
+        live = self._person()
         return max(live, key=lambda key: live[key].seq) if live else None
 
     def _oldest(self):
-        live = self.oracle.live
+        live = self._person()
         return min(live, key=lambda key: live[key].seq) if live else None
 
     # -- calls -----------------------------------------------------------------------------------
@@ -279,25 +282,34 @@ class JournalUser(FaultOps):
 
     def _judge(self, deep):
         j, oracle = self.j, self.oracle
-        found = {}
-        for record in j.records():
+        found, bases = {}, {}
+        for record in self._all():
             key = record.kind, record.uid
             if key in found:
                 return [Problem(model.RECORD_LOST, "%r once" % (key,), "twice")]
             found[key] = _version(record)
+            bases[key] = record.base
         problems = oracle.settle(found, self._tombstone_seq)
         if problems:
             return problems
         if j.last_seq < oracle.last_seq:
             return [_number("last_seq", oracle.last_seq, j.last_seq)]
-        if j.count() != len(found):
+        if j.count() + j.count(SETTING) != len(found):
             return [_number("count", len(found), j.count())]
+        problems = self._judge_hub(bases)
+        if problems:
+            return problems
         if deep and j.digest() != oracle.digest():
             return [Problem(model.RECORD_LOST, "digest of %d records" % len(found), "another")]
         problems = self._judge_reads(found, deep)
         if deep and not problems:
             problems = self._judge_history() or self._judge_changes()
         return problems
+
+    def _all(self):
+        """Every live record, the handset's own too."""
+        yield from self.j.records()
+        yield from self.j.records(SETTING)
 
     def _tombstone_seq(self, kind, uid):
         newest = self.j.history(kind, uid)[:1]
@@ -340,7 +352,7 @@ class JournalUser(FaultOps):
                     return [Problem(model.RECORD_LOST, "no tombstone of %r" % (key,), "one")]
             else:
                 live.add((key, record.seq))
-        if live != {(key, version.seq) for key, version in oracle.live.items()}:
+        if live != {(key, version.seq) for key, version in self._person().items()}:
             return [Problem(model.RECORD_LOST, "changes() ends in the live records", "others")]
         return []
 
@@ -352,7 +364,7 @@ class JournalUser(FaultOps):
         """
         oracle, found = self.oracle, {}
         try:
-            for record in self.j.records():
+            for record in self._all():
                 try:
                     found[record.kind, record.uid] = _version(record)
                 except Damaged:  # its body is a blob that is harmed: scrub names it
@@ -414,7 +426,7 @@ class JournalUser(FaultOps):
 
     def more(self, rng):
         """Further writes and deletes, in which the second cut may fall."""
-        live = list(self.oracle.live)
+        live = list(self._person())
         for n in range(4):
             if live and rng.below(10) < 4:
                 self._op_delete(*live.pop(rng.below(len(live))))

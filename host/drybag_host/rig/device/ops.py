@@ -7,6 +7,7 @@ An operation is a tuple: its name, then what it is given. `JournalUser.do` knows
     blob n size, photo uid n size: text(n, size) stored as a blob; photo names it in a record
     update, remove, mixed, restore, compaction, fill kind size: chosen from what is there
     checkpoint, scrub
+    agree behind, setting n size, stored n ops, from_hub ops, grave n: a hub is paired
     format number seq ckpt_id blob: begin the journal as if it had counted that far
 """
 

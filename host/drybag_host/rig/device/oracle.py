@@ -8,6 +8,8 @@ so that the digest has a second opinion.
 import hashlib
 from collections import namedtuple
 
+from drybag_host.rig.device.hub_model import SETTING, HubModel
+
 Version = namedtuple("Version", ("body", "blobs", "parent", "seq", "stamp", "rev"))
 Problem = namedtuple("Problem", ("what", "expected", "found"))
 
@@ -18,6 +20,8 @@ NEVER_WRITTEN = "never written appears"
 NOT_REPORTED = "damage not reported"
 DIFFERS = "recovery differs"
 MOUNT_LOST = "mount lost"
+DELETION_LOST = "deletion lost before the hub had it"
+BASE_LOST = "base of an edit lost"
 WRITE_REFUSED = "write refused after recovery"
 
 
@@ -25,7 +29,7 @@ class Oracle:
     """The records that must be there. `flight`: the call that has not returned, if any.
 
     `before`: what was live before the last call. `graves` has the last version of what is
-    deleted, `blobs` what photos must hold, by SHA-256.
+    deleted, `blobs` what photos must hold, by SHA-256. `hub`: HubModel.
 
     `revision` grows with everything that is said; `mark` is a hash of all of it.
     """
@@ -39,6 +43,7 @@ class Oracle:
         self.last_seq = 0
         self.stamp = 0
         self.flight = None
+        self.hub = HubModel()
         self.revision = 0
         self.mark = b""
 
@@ -47,7 +52,7 @@ class Oracle:
         other.live, other.before = dict(self.live), self.before
         other.ever = dict(self.ever)
         other.graves = dict(self.graves)
-        other.blobs = self.blobs
+        other.blobs, other.hub = self.blobs, self.hub.copy()
         other.last_seq, other.stamp = self.last_seq, self.stamp
         other.flight, other.revision, other.mark = self.flight, self.revision, self.mark
         return other
@@ -67,6 +72,7 @@ class Oracle:
         seqs = range(first, seq + 1)
         live = self._after(seqs)
         self._remember(seqs)
+        self.hub.applied(self.flight, seqs, self.live)
         self.before, self.live = self.live, live
         self.last_seq = seq
         self.flight = None
@@ -116,6 +122,7 @@ class Oracle:
             seqs = self._seqs_in(found, deleted_seq)
             if seqs and found == self._after(seqs):
                 self._remember(seqs)
+                self.hub.applied(flight, seqs, self.live)
                 self.live, self.last_seq = found, max(seqs)
                 self.flight = None
                 return []
@@ -165,14 +172,17 @@ class Oracle:
 
     def digest(self):
         """(count, 32 bytes) as SPEC.md says, from what was acknowledged."""
-        acc = 0
+        acc = count = 0
         for (kind, uid), v in self.live.items():
+            if kind == SETTING:
+                continue
+            count += 1
             data = bytes([kind, len(uid)]) + uid
             for number, size in ((v.parent, 4), (v.seq, 4), (v.stamp, 4), (v.rev, 2)):
                 data += number.to_bytes(size, "little")
             data += bytes([len(v.blobs)]) + b"".join(v.blobs) + v.body
             acc ^= int.from_bytes(hashlib.sha256(data).digest(), "big")
-        return len(self.live), acc.to_bytes(32, "big")
+        return count, acc.to_bytes(32, "big")
 
     def expects(self):
         """The model as lines of text: live records, and the call in flight."""

@@ -5,6 +5,7 @@ variant's workloads, most telling first, and stops at the first state that shows
 """
 
 from drybag_host.rig.device import variants_boot as boot
+from drybag_host.rig.device import variants_hub as hub
 from drybag_host.rig.device import variants_room as room
 from drybag_host.rig.device import variants_write as write
 from drybag_host.rig.device.patch import Patch
@@ -38,6 +39,13 @@ _GATE = (
     (boot.batch_replayed_at_once, "batches"),
     (boot.guard_off, "forgotten"),
     (boot.small_commits, "format"),
+    (hub.pending_dropped, "pending"),
+    (hub.tombstone_copied_blindly, "pending", (4, 10)),
+    (hub.base_lost_in_copy, "pending", (1, 10)),
+    (hub.pending_beside_record, "paired"),
+    (hub.pending_in_ram, "pending-recovery"),
+    (hub.checkpoint_without_pending, "pending-checkpoint"),
+    (hub.base_of_newest, "paired"),
 )
 
 

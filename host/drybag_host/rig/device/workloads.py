@@ -4,7 +4,7 @@ Volumes are small, 14 to 48 sectors, so that a boot is quick and compaction soon
 """
 
 from drybag_host.emulator.rom.prng import Rng
-from drybag_host.rig.device import workloads_faults
+from drybag_host.rig.device import workloads_faults, workloads_paired
 from drybag_host.rig.device.ops import Workload, put, text
 
 SEQUENCE_SECTORS = 16
@@ -240,6 +240,7 @@ NAMED = {
     ),
 }  # fmt: skip
 NAMED.update(workloads_faults.NAMED)
+NAMED.update(workloads_paired.NAMED)
 
 
 # --- long ones ---------------------------------------------------------------------------------
@@ -286,6 +287,7 @@ def _short_random(rng):
 
 
 SEEDED = {"long": (20, _long), "random": (20, _short_random)}
+SEEDED.update(workloads_paired.SEEDED)
 
 
 def names(longest=3):

@@ -1,0 +1,73 @@
+"""What the oracle knows for a hub: the base of each version, the deletions that must last."""
+
+from binascii import crc32
+
+SETTING = 7
+AGREED = (SETTING, b"agreed")
+
+
+def agreed_in(live):
+    """The seq through which the hub has everything, as the setting says; -1 without one."""
+    return int(live[AGREED].body) if AGREED in live else -1
+
+
+def content_id(version):
+    """As SPEC.md "Bases", written out once more."""
+    crc = crc32(version.parent.to_bytes(4, "little"))
+    for sha in version.blobs:
+        crc = crc32(sha, crc)
+    return crc32(version.body, crc) or 1
+
+
+class HubModel:
+    """`bases`: {key: base} of live records, `graves`: {key: (seq, base)} of what was deleted since
+    a hub was paired. `from_hub`: the call in flight carries out what the hub sent."""
+
+    def __init__(self):
+        self.bases = {}
+        self.graves = {}
+        self.from_hub = False
+
+    def copy(self):
+        other = HubModel()
+        other.bases, other.graves = dict(self.bases), dict(self.graves)
+        other.from_hub = self.from_hub
+        return other
+
+    def applied(self, ops, seqs, live):
+        """These operations count with these numbers; `live`: what was there before."""
+        agreed = agreed_in(live)
+        live = dict(live)
+        for op, seq in zip(ops, seqs):  # noqa: B905, MicroPython's zip
+            key = op[1], op[2]
+            if op[1] == SETTING:
+                continue
+            base = 0
+            if agreed >= 0 and not self.from_hub:
+                if key in live and live[key].seq <= agreed:
+                    base = content_id(live[key])
+                else:
+                    base = self.bases.get(key, 0) or self.graves.get(key, (0, 0))[1]
+            self.graves.pop(key, None)
+            self.bases.pop(key, None)
+            if op[0] == "put":
+                self.bases[key] = base
+            elif agreed >= 0 and not self.from_hub:
+                self.graves[key] = seq, base
+        self.from_hub = False
+
+    def moved(self, live):
+        """The setting says a higher number now: such deletions are the hub's."""
+        agreed = agreed_in(live)
+        for key in list(self.graves):
+            if agreed < 0 or self.graves[key][0] <= agreed:
+                del self.graves[key]
+
+    def unsent(self, live):
+        """[(seq, key, deleted, base)] of what the hub has not, by seq."""
+        agreed = agreed_in(live)
+        rows = [(seq, key, True, base) for key, (seq, base) in self.graves.items()]
+        for key, version in live.items():
+            if version.seq > agreed and key[0] != SETTING:
+                rows.append((version.seq, key, False, self.bases.get(key, 0)))
+        return sorted(rows)
