@@ -24,7 +24,12 @@ class PairedMachine(RuleBasedStateMachine):
         self.flash = Flash(sectors)
         self.live, self.graves, self.buried = {}, {}, set()
         self.j = self.flash.mount()
-        self.j.set_agreed(0)
+        self._agree(0)
+
+    def _agree(self, seq):
+        """Kept on flash first: what is written next then has a higher seq, whatever boots come."""
+        self.j.put(SETTING, b"agreed", b"%10d" % seq)
+        self.j.set_agreed(seq)
 
     def _base(self, key, from_hub):
         if from_hub:
@@ -90,12 +95,12 @@ class PairedMachine(RuleBasedStateMachine):
 
     @rule(behind=st.integers(0, 12))
     def agree(self, behind):
-        self.j.set_agreed(max(self.j.agreed, self.j.last_seq - behind))
+        self._agree(max(self.j.agreed, self.j.last_seq - behind))
         self.graves = {k: g for k, g in self.graves.items() if g[0] > self.j.agreed}
 
     @rule(behind=st.integers(0, 200))
     def hub_set_back(self, behind):
-        self.j.set_agreed(max(0, self.j.agreed - behind))
+        self._agree(max(0, self.j.agreed - behind))
         found = {(r.kind, r.uid): (r.seq, r.base) for r in self.j.unsent(0, 999) if r.deleted}
         assert set(self.graves.items()) <= set(found.items())
         for key, grave in found.items():
@@ -112,11 +117,10 @@ class PairedMachine(RuleBasedStateMachine):
 
     @rule(clean=st.booleans())
     def boot(self, clean):
-        agreed = self.j.agreed
         if clean:
             self.j.close()
         self.j = self.flash.mount()
-        self.j.set_agreed(agreed)
+        self.j.set_agreed(int(self.j.get(SETTING, b"agreed").body))
         assert findings(self.j)[-1]["damaged"] == 0
 
     @invariant()

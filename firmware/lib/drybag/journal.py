@@ -328,7 +328,8 @@ class Journal(Readings):
 
         To be said after each mount, before the first write, and whenever the hub's ack moves: that
         is cheap. A lower seq than before (a hub that was set back) reads the whole log for the
-        tombstones that count again.
+        tombstones that count again. Put `seq` into a setting before it is said here: last_seq has
+        numbers that a boot skipped, and only what is on flash keeps later ones above it.
         """
         log = self._log
         log.agreed, before = seq, log.agreed
