@@ -21,6 +21,8 @@ verbs._apply = late
 
 
 ONCE = b"""\
+import gc
+gc.threshold(4096)  # as main.py: the heap must not be scattered by what is loaded first
 import os
 import machine
 import drybag.journal
