@@ -34,6 +34,7 @@ _HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8, 1.5, 1.5)  # a first boot formats: up to
 _BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:", b"opens the journal")
 _LOOP_WORDS = (b"rst:0x", b"invalid header")
 _LOOP_TIMES = 4
+_OF_ITSELF_S = 0.5
 _IN_LOADER = b"waiting for download"
 _REPL = b">>> "
 _PROMPT_LINE = b"\r\n>>> "
@@ -264,22 +265,25 @@ class Line:
 
     def _explain(self, before):
         """Raise what no answer means; `before`: what was said before we knocked."""
-        since = bytes(self._decoder.text).replace(self._echo, b"").strip()
-        self._decoder.text = text = bytearray(before + b"\n" + since)
-        said = self.said
+        since = bytes(self._decoder.text)
+        self._decoder.text = bytearray(before + b"\n" + since)
         if self._is_looping():
-            raise BootLoop("%s: the board starts again and again: %s" % (self.name, said))
-        if _IN_LOADER in text:
+            raise BootLoop("%s: the board starts again and again: %s" % (self.name, self.said))
+        if _IN_LOADER in self._decoder.text:
             raise NotAHandset(
                 "%s: the chip waits in its ROM loader" % self.name, "press its RESET button"
             )
-        if len(since) > 2 and said:
-            raise ReplTaken(
-                "%s: another program runs there and keeps the console; it said: %s"
-                % (self.name, said)
-            )
-        if said:
-            raise NotAHandset("%s: no handset; it said: %s" % (self.name, said))
+        if since and not self._at_repl():
+            self._decoder.text.clear()
+            self._listen(_OF_ITSELF_S)
+            if self.said:  # nobody asked: neither a login nor a modem does that
+                raise ReplTaken(
+                    "%s: another program runs there and keeps the console; it said: %s"
+                    % (self.name, self.said)
+                )
+            self._decoder.text = bytearray(before + b"\n" + since)
+        if self.said:
+            raise NotAHandset("%s: no handset; it said: %s" % (self.name, self.said))
         raise LinkTimeout("%s: nothing answers" % self.name)
 
     def _try_hello(self, now, waits_s):

@@ -247,6 +247,16 @@ def test_erasing_records_takes_the_name(monkeypatch):
         command._confirm(args, "drybag-aabbcc")
 
 
+def test_another_micropython_than_was_written_is_told():
+    done = SimpleNamespace(target="/dev/ttyUSB0", micropython="v1.23.0-preview.5",
+                           handset={"versions": {"micropython": "1.23.0"}})  # fmt: skip
+    assert command._other_micropython(done) == ""
+    done.micropython = "v1.28.0"
+    assert "MicroPython 1.23.0, not v1.28.0" in command._other_micropython(done)
+    done.target = "emu:b"
+    assert command._other_micropython(done) == ""
+
+
 def test_over_rfc2217_as_at_a_port(flash_home, tmp_path, small, mpy_cache):
     """The command as a process; with pySerial's own polling this would take minutes."""
     quick = tmp_path / "quick"

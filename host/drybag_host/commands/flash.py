@@ -174,6 +174,19 @@ def _print(args, done):
     if done.kept_files:
         rows.insert(4, ("your files in /", ", ".join(done.kept_files)))
     args.out.facts("%s is flashed" % done.target, rows)
+    if _other_micropython(done):
+        args.out.warn(_other_micropython(done))
+
+
+def _other_micropython(done):
+    """A warning if a real board runs another MicroPython than was written; an emulated one does."""
+    told = str(done.handset.get("versions", {}).get("micropython", ""))
+    wrote = done.micropython.lstrip("v").partition("-")[0]
+    if done.target.startswith("emu:") or not told or told == wrote:
+        return ""
+    return "it answers with MicroPython %s, not %s: is the application another partition's?" % (
+        told, done.micropython,
+    )  # fmt: skip
 
 
 def _sizes(parts):

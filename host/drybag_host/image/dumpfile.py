@@ -6,7 +6,8 @@ from drybag import journal, layout
 from drybag.errors import NotMountable
 from drybag_host.board_errors import BoardFileError
 from drybag_host.errors import HostFile
-from drybag_host.image import partitions
+from drybag_host.flash_errors import DumpTruncated
+from drybag_host.image import filesystem, partitions
 
 MAX_BYTES = 256 << 20
 
@@ -47,9 +48,19 @@ def pim_of(path):
 
 
 def mount(path):
-    """The Journal of a dump, on a copy in memory. Raises NotMountable, FormatNewer, HostFile."""
+    """The Journal of a dump, on a copy in memory.
+
+    Raises NotMountable, FormatNewer, HostFile; DumpTruncated for a file that lacks its end, since
+    a journal on the rest would look whole.
+    """
     data, offset, rows = pim_of(path)
     hint = "drybag salvage %s DIR takes what is there" % path
+    whole = partitions.find(rows, "pim").size if rows else filesystem.declared_bytes(data)
+    if len(data) < whole:
+        raise DumpTruncated(
+            "%s: %d of the %d bytes of 'pim' are there" % (path, len(data), whole),
+            hint + "; a whole one: drybag dump TARGET FILE",
+        )
     if len(data) < 8 * layout.SECTOR:
         raise _unfit("%s: %d bytes are no image of a journal" % (path, len(data)), hint)
     usable = len(data) - len(data) % layout.SECTOR

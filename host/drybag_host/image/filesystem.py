@@ -36,6 +36,22 @@ def build(size_bytes, files):
     return bytes(fs.context.buffer)
 
 
+def declared_bytes(image):
+    """How large a partition its LittleFS says it has, by its superblock; 0 if that is not told.
+
+    LittleFS, DESIGN "superblock": behind the magic come version, block size and block count.
+    """
+    for at in (0, SECTOR_BYTES):
+        head = bytes(image[at : at + 32])
+        if head[8:16] == b"littlefs" and _u32(head, 24) == SECTOR_BYTES:
+            return _u32(head, 28) * SECTOR_BYTES
+    return 0
+
+
+def _u32(data, at):
+    return int.from_bytes(data[at : at + 4], "little")
+
+
 def mount(image):
     """A LittleFS over the bytes of an image, for reading. Raises ImageProblem if it is none."""
     fs = LittleFS(

@@ -21,6 +21,7 @@ _HEADER_BYTES, _SEGMENT_BYTES, _HASH_BYTES = 24, 8, 32
 _MOST_SEGMENTS = 16
 _DESC_AT, _DESC_MAGIC = 32, 0xABCD5432
 _BOOTLOADER_MOST_BYTES = 0x8000
+_GET_IT = "get MicroPython's firmware for the board from micropython.org/download"
 _BANNER = re.compile(rb"MicroPython (v\d+\.\d+[\w.-]*) on \d{4}-\d\d-\d\d")
 
 AppImage = namedtuple("AppImage", "chip data project version")
@@ -94,7 +95,11 @@ def read(path):
         raw = path.read_bytes()
     except OSError as error:
         raise ImageProblem("%s: %s" % (path, error.strerror)) from None
-    return parse(raw, str(path))
+    try:
+        return parse(raw, str(path))
+    except ImageProblem as error:
+        error.hint = error.hint or _GET_IT
+        raise
 
 
 def parse(raw, where):

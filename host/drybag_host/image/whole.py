@@ -40,7 +40,8 @@ def _stock_parts(model, micropython):
     if len(micropython.app) > row.size:
         raise ImageProblem(
             "MicroPython's application has %d bytes, 'factory' on %s %d"
-            % (len(micropython.app), model.name, row.size)
+            % (len(micropython.app), model.name, row.size),
+            "use a plainer variant of the firmware, or a board file with a larger 'factory'",
         )
     if not micropython.bootloader:
         return [("app", row.offset, micropython.app)]
