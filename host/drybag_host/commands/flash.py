@@ -179,7 +179,7 @@ def _print(args, done):
 
 
 def _other_micropython(done):
-    """A warning if a real board runs another MicroPython than was written; an emulated one does."""
+    """A warning, or "": a real board runs the MicroPython that was written."""
     told = str(done.handset.get("versions", {}).get("micropython", ""))
     wrote = done.micropython.lstrip("v").partition("-")[0]
     if done.target.startswith("emu:") or not told or told == wrote:
