@@ -1,15 +1,13 @@
 """`drybag hub users`, `hub devices`, `hub revoke`: who may speak to the hub."""
 
 import contextlib
-import getpass
 import os
-import sys
 import time
 
-from drybag_host.errors import Declined
 from drybag_host.hub.places import add_places, blobs_url, make_data, storage_url
+from drybag_host.hub.secrets_in import asked
 
-__all__ = ["add_parsers", "age_text", "new_password", "opened", "when_text"]
+__all__ = ["add_parsers", "age_text", "opened", "opened_blobs", "when_text"]
 
 PASSWORD_ENV = "DRYBAG_HUB_PASSWORD"
 
@@ -81,22 +79,6 @@ def opened_blobs(args):
     return open_blobs(blobs_url(args))
 
 
-def new_password(question, twice=True):
-    """A password from the environment or the terminal; never from the command line."""
-    found = os.environ.get(PASSWORD_ENV)
-    if found is not None:
-        return found
-    if not sys.stdin or not sys.stdin.isatty():
-        raise Declined(
-            "%s: nobody is there to type it" % question, "put it into %s" % PASSWORD_ENV
-        )
-    while True:
-        first = getpass.getpass(question + ": ")
-        if not twice or first == getpass.getpass("again: "):
-            return first
-        sys.stderr.write("these differ, once more\n")
-
-
 def now_ms():
     return int(time.time() * 1000)
 
@@ -122,7 +104,7 @@ def _add(args):
     from drybag_host.hub import accounts
 
     accounts.check_owner_name(args.owner)
-    password = new_password("password for %s" % args.owner)
+    password = asked("password for %s" % args.owner, PASSWORD_ENV, twice=True)
     with opened(args) as storage:
         accounts.add_owner(storage, args.owner, password, now_ms())
     args.out.document({"owner": args.owner})
@@ -133,7 +115,7 @@ def _add(args):
 def _password(args):
     from drybag_host.hub import accounts
 
-    password = new_password("new password for %s" % args.owner)
+    password = asked("new password for %s" % args.owner, PASSWORD_ENV, twice=True)
     with opened(args) as storage:
         accounts.set_password(storage, args.owner, password)
     args.out.document({"owner": args.owner})

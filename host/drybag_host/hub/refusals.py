@@ -9,6 +9,7 @@ __all__ = ["BadBlobSent", "Busy", "Forbidden", "NotThere", "Refused", "Revoked",
 class Refused(HostError):
     """status: of the answer. name: its class. wait_s: not before so many seconds, 0 at once."""
 
+    exit_code = 3  # where a command meets it in this process
     status = 400
     name = "BadRequest"
     wait_s = 0

@@ -26,7 +26,7 @@ EPOCH_S = 946_684_800  # 2000-01-01 in Unix time
 TRIES = 20
 PAGE = 64
 MOST_HEADS = 2000  # looked at for one reply
-MAX_ROOM = 65_535
+SEEN_MS = 600_000
 
 
 class Taken:
@@ -57,6 +57,7 @@ class Service:
         self.ack_offsite = ack_offsite
         self.hub = bytes.fromhex(hub_id(storage))
         self.seen = {}  # device: ms of its last contact, written now and then
+        self._written = {}  # device: when it was written last
         self.told = {}  # stream: its highest acked that agreed, written likewise
 
     def now_ms(self):
@@ -83,6 +84,16 @@ class Service:
             with contextlib.suppress(NotFound):
                 accounts.update(self.storage, "devices", (device,), change)
 
+    def _heard_of(self, device):
+        """Note when; the first time, and after a long while, with this batch."""
+        self.seen[device["device"]] = now_ms = self.now_ms()
+        written = max(device["seen_ms"], self._written.get(device["device"], 0))
+        if now_ms - written > SEEN_MS:
+            self._written[device["device"]] = now_ms
+            with contextlib.suppress(NotFound):
+                accounts.update(self.storage, "devices", (device["device"],),
+                                lambda row: row.update(seen_ms=now_ms))  # fmt: skip
+
     # --- a sync ---
 
     def sync(self, device, data):
@@ -97,7 +108,7 @@ class Service:
             raise UpdateNeeded(str(error)) from error
         except BadMessage as error:
             raise Unsound("this request makes no sense: %s" % error) from error
-        self.seen[device["device"]] = self.now_ms()
+        self._heard_of(device)
         for _ in range(TRIES):
             try:
                 return self._take(device, request, items)

@@ -1,0 +1,133 @@
+"""`drybag hub users, devices, revoke, held, conflicts, undelete, stats`: beside a running hub."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hub_process import PASSWORD, HubProcess
+from test_hub_serve import CARD, Handset
+
+from drybag.layout import content_id
+from drybag_host import cli
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    process = HubProcess(tmp_path_factory.mktemp("cli") / "hub")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def run(hub, capsys, monkeypatch):
+    """run(words...) -> (exit code, the JSON document)."""
+    monkeypatch.setenv("DRYBAG_HUB_PASSWORD", PASSWORD)
+
+    def run_it(*words):
+        code = cli.main(["hub", *words, "--data", str(hub.data), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return run_it
+
+
+def test_users(run, hub):
+    assert run("users", "add", "uma")[0] == 0
+    assert run("users", "add", "uma")[0] == 3
+    assert run("users", "add", "a/b")[0] == 3
+    assert run("users", "password", "nobody")[0] == 4
+    handset = Handset(hub, "x", "uma")
+    handset.sync(handset.item(b"u", CARD))
+    (row,) = [o for o in run("users", "list")[1]["owners"] if o["owner"] == "uma"]
+    assert (row["records"], row["devices"], row["access"]) == (1, 1, True)
+    assert run("users", "remove", "uma")[0] == 24  # nobody is there to answer
+    assert run("users", "remove", "uma", "--yes")[0] == 0
+    with pytest.raises(AssertionError, match="403"):
+        handset.sync()
+    assert run("users", "password", "uma")[0] == 0
+
+
+def test_devices_and_revoke(run, hub):
+    handset = Handset(hub, "phone", "dan")
+    handset.sync(handset.item(b"u", CARD))
+    (found,) = run("devices", "--owner", "dan")[1]["devices"]
+    assert found["name"] == "phone" and found["seen_ms"]
+    assert found["streams"][0]["ack"] == 1
+    assert run("revoke", "f" * 16)[0] == 4
+    assert run("revoke", handset.device)[0] == 0
+    with pytest.raises(AssertionError, match="403.*untouched"):
+        handset.sync()
+    assert run("devices", "list", "--owner", "dan")[1]["devices"][0]["revoked_ms"]
+
+
+def test_held_conflicts_undelete(run, hub):
+    a, b = Handset(hub, "a", "hal"), Handset(hub, "b", "hal")
+    a.sync(a.item(b"u", CARD), *[a.item(b"w%d" % n, CARD) for n in range(9)])
+    b.sync()
+    base = content_id(0, (), CARD)
+    a.sync(*[a.item(b"w%d" % n, None, base=base) for n in range(8)])
+    found = run("held", "list", "hal")[1]["held"]
+    assert [h["uid"] for h in found] == ["w5", "w6", "w7"] and found[0]["title"] == "Ada"
+    assert run("held", "accept", "hal", str(found[0]["pos"]))[1]["decided"] == 1
+    assert run("held", "refuse", "hal")[1]["decided"] == 2
+    assert run("held", "accept", "hal", "99999")[0] == 4
+    assert run("held", "list")[1]["held"] == []
+    b.sync()
+    assert b.records[1, b"w5"] is None and b.records[1, b"w7"] == CARD
+    assert run("undelete", "hal", "contact", "w5")[0] == 0
+    assert run("undelete", "hal", "contact", "w7")[0] == 3
+    assert run("undelete", "hal", "contact", "nothing")[0] == 4
+    b.sync()
+    assert b.records[1, b"w5"] == CARD
+    a.sync(a.item(b"u", CARD.replace(b"Ada", b"Bea"), base=base, stamp=900))
+    b.sync(b.item(b"u", CARD.replace(b"Ada", b"Cid"), base=base, stamp=800))
+    (conflict,) = run("conflicts", "list", "hal")[1]["conflicts"]
+    assert (conflict["title"], conflict["properties"]) == ("Cid", ["N"])
+    pos = str(conflict["pos"])
+    assert run("conflicts", "restore", "hal", "contact", "u", pos)[0] == 0
+    assert run("conflicts", "list", "hal")[1]["conflicts"] == []
+    b.sync()
+    assert b"Cid" in b.records[1, b"u"]
+    assert run("conflicts", "resolve", "hal", "contact", "u", "4711")[0] == 4
+
+
+def test_stats_say_what_is_wrong(run, hub):
+    a = Handset(hub, "a", "stan")
+    a.sync(*[a.item(b"u%d" % n, CARD) for n in range(9)])
+    a.sync(*[a.item(b"u%d" % n, None) for n in range(7)])
+    a.sync(a.item(b"u8", CARD + b"NOTE:x\n", seq=1))
+    code, found = run("stats")
+    assert code == 0 and found["backup"]["old"] and not found["offsite"]["configured"]
+    assert found["records"] >= 4 and found["held"] == 2 and len(found["quarantined"]) == 1
+    text = " ".join(found["alarms"])
+    assert "backup" in text and "quarantine" in text and "wait" in text
+    (device,) = [d for d in found["devices"] if d["owner"] == "stan"]
+    assert device["ack"] == device["last_seq"] == 16 and device["seen_ms"]
+
+
+def test_without_a_hub_there(tmp_path, capsys):
+    words = ["hub", "stats", "--data", str(tmp_path / "nothing")]
+    assert cli.main(words) == 15
+    assert "no hub has its data there" in capsys.readouterr().err
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_password_is_never_taken_from_a_pipe(hub):
+    env = {k: v for k, v in os.environ.items() if k != "DRYBAG_HUB_PASSWORD"}
+    done = subprocess.run(
+        [sys.executable, "-m", "drybag_host.cli", "hub", "users", "add", "pipe", "--data",
+         str(hub.data)],
+        input=b"from a pipe\n", capture_output=True, env=env, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 24 and b"DRYBAG_HUB_PASSWORD" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--listen", "nonsense"), ("--ack", "offsite"),
+     ("--listen", "0.0.0.0:0", "--insecure-loopback")],
+)  # fmt: skip
+def test_options_that_do_not_fit_together(tmp_path, words, capsys):
+    assert cli.main(["hub", "serve", "--data", str(tmp_path / "h"), *words]) == 2
+    assert "what to do" in capsys.readouterr().err
