@@ -197,12 +197,9 @@ class PostgresStorage(Storage):
         for table, row in rows:
             row["lsn"] = lsn
             groups.setdefault(table.name, []).append(tuple(row.values()))
-        with self._explained(), self._writer.cursor() as cursor:
+        with self._explained(), self._writer.pipeline(), self._writer.cursor() as cursor:
             for name, values in groups.items():
-                if len(values) == 1:
-                    cursor.execute(UPSERTS[name], values[0])
-                else:
-                    cursor.executemany(UPSERTS[name], values)
+                cursor.executemany(UPSERTS[name], values)
         self._lsn = lsn
         return lsn
 

@@ -171,9 +171,11 @@ class Storage:
             row = self.get(table.name, [key])[0]
             if (row and row[column]) != expected:
                 raise Stale("%s %s: %s is not what it was" % (table.name, key, column))
-        for table, key in fresh:
-            if self.get(table.name, [key])[0]:
-                raise Stale("%s %s is taken" % (table.name, key))
+        for name in {table.name for table, _ in fresh}:
+            keys = [key for table, key in fresh if table.name == name]
+            for row in self.get(name, keys):
+                if row:
+                    raise Stale("%s %s is taken" % (name, TABLES[name].key_of(row)))
         try:
             return self._put(rows)
         except BaseException as error:
