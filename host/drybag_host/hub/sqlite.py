@@ -36,6 +36,8 @@ class SqliteStorage(Storage):
     Raises StorageInUse, StorageError, FormatNewer, NoSuchTarget (readonly, no file).
     """
 
+    vfs = None  # SQLite's own way to the disk; a test puts one under it that loses power
+
     def __init__(self, url, serve=False, readonly=False):
         super().__init__()
         if apsw.SQLITE_VERSION_NUMBER < SAFE_LIBRARY:
@@ -93,7 +95,9 @@ class SqliteStorage(Storage):
         flags = apsw.SQLITE_OPEN_READONLY if readonly else (
             apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         )  # fmt: skip
-        connection = apsw.Connection(self.path, flags=flags, statementcachesize=200)
+        connection = apsw.Connection(
+            self.path, flags=flags, vfs=self.vfs, statementcachesize=200
+        )
         connection.set_busy_timeout(BUSY_MS)
         for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1",
                        "cache_size = -%d" % cache_kib, "trusted_schema = 0"):  # fmt: skip
