@@ -159,6 +159,27 @@ def test_seqs_only_grow_over_clean_and_unclean_boots():
             j.close()
 
 
+def test_the_last_seq_never_goes_back():
+    """Also where numbers were skipped and nothing was written before the next shutdown: who asked
+    for changes up to it would miss those that come."""
+    flash = Flash(24)
+    j = flash.mount()
+    j.put(NOTE, b"x", b"")
+    j = flash.mount()
+    last = j.last_seq
+    for _ in range(3):
+        j.close()
+        j = flash.mount()
+        assert j.last_seq >= last
+    assert j.put(NOTE, b"x", b"") > last
+    for _ in range(2):
+        j = flash.mount()
+        assert j.last_seq >= last
+        last = j.last_seq
+    j.close()
+    assert flash.mount().last_seq >= last
+
+
 def test_tombstones_hold_until_every_older_version_is_gone():
     flash = Flash(20)
     j = flash.mount()

@@ -178,7 +178,7 @@ class Journal(Readings):
         except Exception:
             log.skip_seqs(_BATCH_GAP)
             raise
-        log.next_seq += 1
+        log.took_seq()
         for change in log.batch.triples():
             self._apply(change)
         return log.next_seq - 2
@@ -273,7 +273,7 @@ class Journal(Readings):
             payload, blobs, parent, min(rev + 1, 0xFFFF), salt, base,
         )  # fmt: skip
         where = log.append(units)
-        log.next_seq += 1
+        log.took_seq()
         log.max_salt = max(log.max_salt, salt)
         if blobs:
             self._blobs.named_now(blobs)
@@ -302,7 +302,7 @@ class Journal(Readings):
             min(rev + 1, 0xFFFF), salt, base,
         )  # fmt: skip
         where = log.append(units)
-        log.next_seq += 1
+        log.took_seq()
         h = key_hash(kind, uid, salt)
         if keep:
             return pending_tag(h, kind, units), log.next_seq - 1, where
@@ -396,7 +396,8 @@ class Journal(Readings):
     def _seal(self):
         log = self._log
         self._compactor.make_room(1)
-        log.append(layout.pack_entry(log.scratch, log.epoch, layout.OP_SEAL, 0, 0, 0, b""))
+        seq = log.next_seq - 1 if log.skipped else 0  # else last_seq would go back
+        log.append(layout.pack_entry(log.scratch, log.epoch, layout.OP_SEAL, seq, 0, 0, b""))
 
 
 def _rest(op):

@@ -38,6 +38,7 @@ class Log:
         self.first = 1
         self.next_number = 1
         self.next_seq = 1
+        self.skipped = False  # numbers before next_seq that nothing on flash tells of
         self.next_blob = 1
         self.stamp = 0
         self.max_salt = 0
@@ -64,6 +65,12 @@ class Log:
     def skip_seqs(self, count):
         """Numbers that may have been seen and did not count are not given again."""
         self.next_seq = min(self.next_seq + count, layout.MAX_SEQ)
+        self.skipped = True
+
+    def took_seq(self):
+        """An entry with `next_seq` is on flash."""
+        self.next_seq += 1
+        self.skipped = False
 
     def note_damage(self, number, position):
         """What stands there cannot be read, and no cut explains it: it rotted."""

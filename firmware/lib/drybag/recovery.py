@@ -321,6 +321,8 @@ class Replay:
         if entry.op == layout.OP_INDEX or entry.op == layout.OP_SEAL:
             if entry.op == layout.OP_INDEX and entry.seq > log.last_ckpt_id:
                 log.last_ckpt_id = entry.seq
+            if entry.op == layout.OP_SEAL and entry.seq >= log.next_seq:
+                log.next_seq = entry.seq + 1
             return
         if entry.seq >= log.next_seq:
             log.next_seq = entry.seq + 1
