@@ -341,11 +341,15 @@ def test_a_hub_that_was_set_back_is_told_again_what_the_log_still_has(flash):
         j.delete(NOTE, b"n%d" % n)
     j.put(NOTE, b"n3", b"again")
     j.delete(NOTE, b"n4", from_hub=True)
+    j.delete(NOTE, b"n5")
+    j.put(NOTE, b"n5", b"again")
+    j.delete(NOTE, b"n5", from_hub=True)
     j.set_agreed(j.last_seq)
     assert unsent(j) == []
     j = paired(flash, j.last_seq)
     j.set_agreed(early)
-    assert set(pending(j)) == {b"n0", b"n1", b"n2"}
+    assert set(pending(j)) == {b"n0", b"n1", b"n2"} == set(pending(paired(flash, early)))
+    j = paired(flash, early)
     assert [u[1] for u in unsent(j)] == [b"n0", b"n1", b"n2", b"n3"]
     churn(j, 500)
     assert set(pending(paired(flash, early))) == {b"n0", b"n1", b"n2"}

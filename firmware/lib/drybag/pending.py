@@ -3,8 +3,11 @@ versions are sent. SPEC.md "Pending tombstones".
 """
 
 from drybag.errors import NoSpace
-from drybag.index import key_hash, pending_tag
+from drybag.index import Index, units_of
 from drybag.layout import SETTING
+from drybag.port import const
+
+_BUCKETS = const(16)
 
 
 def drop(index, agreed):
@@ -15,29 +18,45 @@ def drop(index, agreed):
                 index.remove(slot)
 
 
+class _Tombstones(Index):
+    """Takes pending tombstones above `agreed` alone."""
+
+    def load(self, tag, seq, where):
+        if not tag & 7 and seq > self.agreed:
+            Index.load(self, tag, seq, where)
+        else:
+            slot = self.find_either(tag)
+            if slot >= 0:
+                self.remove(slot)
+
+
 def collect(log, admit):
     """The hub lost what it had after `log.agreed`: tombstones the log still has count again.
 
-    Reads the whole log. `admit(units)` raises NoSpace where there is no room for more.
+    Reads the whole log, as a boot does. `admit(units)` raises NoSpace where there is no room for
+    more.
     """
-    for where in log.walk():
-        entry = log.entry
-        if not entry.is_kept() or entry.seq <= log.agreed:
+    from drybag.recovery import Replay
+
+    index = log.index
+    log.index = found = _Tombstones(_BUCKETS)
+    found.agreed = log.agreed
+    try:
+        replay = Replay(log, 0)
+        for number in log.numbers_from(0):
+            replay.segment(number, 1)
+    finally:
+        log.index = index
+    for tag, seq, where in found.triples():
+        slot = index.find_either(tag)
+        if slot < 0:
+            try:
+                admit(units_of(tag))
+            except NoSpace:
+                return
+        elif not index.is_pending(slot) or index.seq(slot) >= seq:
             continue
-        kind, seq, units, uid = entry.kind, entry.seq, entry.units, entry.uid(log.scratch)
-        tag = pending_tag(key_hash(kind, uid, entry.salt), kind, units)
-        slot, _, _, grave = log.look(kind, uid)
-        if slot >= 0 or (grave >= 0 and log.index.seq(grave) >= seq):
-            continue
-        if grave >= 0:
-            log.index.remove(grave)
-        elif log.index.find_either(tag) >= 0:
-            continue  # another record has taken its hash and salt since
-        try:
-            admit(units)
-        except NoSpace:
-            return
-        log.index.load(tag, seq, where)
+        index.load(tag, seq, where)
 
 
 def first_after(index, seq, limit):
