@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hub_rows import version as bare_version
 from drybag.errors import FormatNewer
 from drybag_host.backup.store import Backup
 from drybag_host.errors import BackupBusy, BackupDamaged, HostFile, NotVerified
-from drybag_host.hub import checking, hubbackup
+from drybag_host.hub import accounts, checking, hubbackup
 from drybag_host.hub.hubbackup import backup, verify_backup
 from drybag_host.hub.ownercopy import write_owner
 from drybag_host.hub.restoring import import_backup, owner_folder, restore_from
@@ -256,7 +257,7 @@ def test_names_of_folders_are_plain():
         seen[name] = owner
 
 
-def test_checking_finds_what_was_changed_behind_the_hubs_back(tmp_path):
+def test_checking_finds_what_was_changed_behind_the_hubs_back(tmp_path, monkeypatch):
     path = tmp_path / "hub.sqlite3"
     with open_storage("sqlite:%s" % path) as storage:
         life = sample(storage)
@@ -272,15 +273,45 @@ def test_checking_finds_what_was_changed_behind_the_hubs_back(tmp_path):
             storage._writer.execute("BEGIN")
             storage._writer.execute(change.replace("'FN:forged'", "CAST('FN:forged' AS BLOB)")
                                     .replace("'u2'", "CAST('u2' AS BLOB)"))  # fmt: skip
-            with storage.batch():
-                storage._begun = True
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, "snapshot", storage.batch)  # sees what is not committed
                 findings = checking.check(storage, None).findings
-                storage._begun = False
             storage._writer.execute("ROLLBACK")
             assert any(word in f["problem"] for f in findings), (change, findings)
         name = next(life.blobs.names())
         life.blobs._whole[name.hex()] = b"rot"
         assert "not those" in checking.check(storage, life.blobs).findings[0]["problem"]
+
+
+def test_checking_a_hub_that_is_written_to(durable_url):
+    with open_storage(durable_url) as storage:
+        life, stop = sample(storage), threading.Event()
+
+        def write():
+            while not stop.is_set():
+                life.write(1)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            for _ in range(5):
+                assert checking.check(storage, None).findings == []
+        finally:
+            stop.set()
+            thread.join(30)
+
+
+def test_secrets_are_in_no_copy(tmp_path):
+    life = sample()
+    accounts.add_owner(life.storage, "eva", "lemon curd 1776", 1)
+    device, secret = accounts.enrol(life.storage, "eva", "phone", "id", 1)
+    backup(life.storage, life.blobs, tmp_path)
+    data = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert device.encode() in data and b"scrypt$" in data
+    assert secret.encode() not in data and b"lemon curd 1776" not in data
+    again, _ = restored(tmp_path)
+    accounts.check_password(again.storage, "eva", "lemon curd 1776")
+    accounts.authenticate(again.storage, "Bearer %s.%s" % (device, secret))
 
 
 def test_heads_are_made_anew_from_the_log(storage):

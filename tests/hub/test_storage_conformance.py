@@ -249,6 +249,26 @@ def test_a_thread_sees_another_ones_batch_only_when_it_is_durable(storage):
     assert storage.get("meta", [("a",)])[0]
 
 
+def test_a_snapshot_is_of_one_moment(storage):
+    storage.commit([("meta", {"name": "a", "value": "1"})])
+
+    def write():
+        storage.commit([("meta", {"name": "a", "value": "2"}), ("meta", {"name": "b"})])
+
+    thread = threading.Thread(target=write)
+    with storage.snapshot():
+        before = storage.last_lsn()
+        thread.start()
+        if storage.url != "memory:":  # that one makes writers wait
+            thread.join(30)
+        assert storage.get("meta", [("a",)])[0]["value"] == "1"
+        assert [row["name"] for row in storage.scan("meta")] == ["a"]
+        assert storage.counts("meta") == 1 and storage.last_lsn() == before
+        assert [row["name"] for _, row in storage.changed(0)] == ["a"]
+    thread.join(30)
+    assert storage.counts("meta") == 2 and storage.last_lsn() == before + 1
+
+
 def test_threads_that_count_together_lose_no_step(storage):
     storage.commit([("meta", {"name": "n", "value": "0"})])
 

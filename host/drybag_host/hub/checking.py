@@ -47,13 +47,14 @@ def owners_in(storage):
 def check(storage, blobs, advance=None):
     """Verdict over everything. `blobs`: None leaves their bytes out. advance(n): rows read."""
     verdict = Verdict()
-    for owner in owners_in(storage):
-        verdict.owners += 1
-        named = _check_log(storage, owner, verdict, advance)
-        known = {row["sha"] for row in scan_all(storage, "blobs", "", (owner,))}
-        for sha, pos in sorted(named.items()):
-            if sha not in known:
-                verdict.add("%s %d" % (owner, pos), "names blob %s, not there" % sha.hex())
+    with storage.snapshot():  # a hub may go on writing
+        for owner in owners_in(storage):
+            verdict.owners += 1
+            named = _check_log(storage, owner, verdict, advance)
+            known = {row["sha"] for row in scan_all(storage, "blobs", "", (owner,))}
+            for sha, pos in sorted(named.items()):
+                if sha not in known:
+                    verdict.add("%s %d" % (owner, pos), "names blob %s, not there" % sha.hex())
     if blobs is not None:
         _check_blobs(storage, blobs, verdict, advance)
     return verdict

@@ -3,6 +3,7 @@
 Nothing here is durable. `copy()` is what a disk holds at a moment: a hub set back to yesterday.
 """
 
+import contextlib
 from bisect import bisect_left, bisect_right, insort
 
 from drybag_host.hub.schema import TABLES
@@ -41,6 +42,11 @@ class MemoryStorage(Storage):
     def last_lsn(self):
         with self._lock:
             return self._lsn
+
+    @contextlib.contextmanager
+    def snapshot(self):
+        with self._lock:
+            yield
 
     def _get(self, table, keys):
         with self._lock:

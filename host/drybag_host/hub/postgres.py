@@ -7,6 +7,7 @@ before its first commit are not under the lock: guards find what changed meanwhi
 """
 
 import contextlib
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ class PostgresStorage(Storage):
         self.url = url
         self.readonly = readonly
         self._writer = None
+        self._pinned = threading.local()
         self._lsn = self._first = 0
         self._pool = psycopg_pool.ConnectionPool(
             url, min_size=0, max_size=READERS, timeout=CONNECT_S, open=False,
@@ -115,8 +117,23 @@ class PostgresStorage(Storage):
                 with self._writer.cursor(binary=True) as cursor:
                     yield cursor
                 return
+            pinned = getattr(self._pinned, "cursor", None)
+            if pinned:
+                yield pinned
+                return
             with self._pool.connection() as db, db.cursor(binary=True) as cursor:
                 yield cursor
+
+    @contextlib.contextmanager
+    def snapshot(self):
+        with self._explained(), self._pool.connection() as db, db.cursor(binary=True) as cursor:
+            with _snapshot(cursor):
+                cursor.execute("SELECT lsn FROM log_position").fetchone()
+                self._pinned.cursor = cursor
+                try:
+                    yield
+                finally:
+                    self._pinned.cursor = None
 
     def last_lsn(self):
         if self._mine() and self._begun:

@@ -7,6 +7,7 @@ the apsw wheel: SQLite before 3.51.3 can damage a WAL database that two connecti
 
 import contextlib
 import os
+import threading
 from collections import deque
 
 import apsw
@@ -50,6 +51,7 @@ class SqliteStorage(Storage):
         self.readonly = readonly
         self._dead = None
         self._readers = deque()
+        self._pinned = threading.local()
         self._exit = contextlib.ExitStack()
         self._writer = None
         self._lsn = 0
@@ -143,20 +145,36 @@ class SqliteStorage(Storage):
     def _reading(self):
         """A connection to read with: the batch's own, or one that sees what is durable."""
         with self._explained():
-            if self._mine():
-                yield self._writer
+            pinned = getattr(self._pinned, "connection", None)
+            if self._mine() or pinned:
+                yield self._writer if self._mine() else pinned
                 return
-            try:
-                connection = self._readers.pop()
-            except IndexError:
-                connection = self._connect(READER_CACHE_KIB, readonly=True)
-            try:
+            with self._reader() as connection:
                 yield connection
+
+    @contextlib.contextmanager
+    def _reader(self):
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connect(READER_CACHE_KIB, readonly=True)
+        try:
+            yield connection
+        finally:
+            if len(self._readers) < READERS:
+                self._readers.append(connection)
+            else:
+                connection.close()
+
+    @contextlib.contextmanager
+    def snapshot(self):
+        with self._explained(), self._reader() as connection, _snapshot(connection):
+            _one(connection, "SELECT lsn FROM log_position")  # the moment is that of a first read
+            self._pinned.connection = connection
+            try:
+                yield
             finally:
-                if len(self._readers) < READERS:
-                    self._readers.append(connection)
-                else:
-                    connection.close()
+                self._pinned.connection = None
 
     def last_lsn(self):
         with self._reading() as db:

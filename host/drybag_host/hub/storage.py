@@ -7,6 +7,7 @@
     storage.batch()                     several commits, one durable transaction
     storage.changed(after_lsn, limit)   what was written since, for copies
     storage.counts(table, prefix)       how many rows
+    storage.snapshot()                  reads of one moment, in a context manager
     storage.close()
 
 Tables and rows: schema.py. A Storage may be used by many threads: a batch belongs to the thread
@@ -111,6 +112,12 @@ class Storage:
     def last_lsn(self):
         """Number of the last durable commit, 0 without one."""
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def snapshot(self):
+        """All reads of this thread in the block see one moment. It should not last for hours."""
+        raise NotImplementedError
+        yield
 
     # --- writing ---
 
