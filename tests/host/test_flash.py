@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import flash_steps as steps
 import pytest
 import stock_images
+from emulated_boards import wait_for
 
 from drybag_host import cli, targets
 from drybag_host.commands import flash as command
@@ -111,17 +113,21 @@ def test_the_modules_alone(flash_home, run, chip, small, mpy_cache):
     assert after[app.offset : vfs.offset] == raw[app.offset : vfs.offset]
 
 
-def test_a_board_that_had_micropython_alone(flash_home, run, small):
+def test_a_board_that_had_micropython_alone(flash_home, run, small, chip):
     """Its `/` reaches into what becomes `pim`: nothing is formatted, and it says what to do."""
     raw = bytearray(b"\xff" * small.flash_bytes)
-    old = stock_images.firmware("esp32", "v1.26.0", stock_images.TABLE_SINCE_126)
+    table = steps.SMALL.partition("vfs")[0] + "vfs, data, fat, 0x30000, 0x60000\n"
+    old = stock_images.firmware("esp32", "v1.26.0", table)
     raw[0x1000 : 0x1000 + len(old)] = old
-    pim = steps.row(small, "pim")
-    raw[pim.offset : pim.offset + 0x40000] = filesystem.build(0x40000, {"/big": bytes(99999)})
+    pim, vfs = steps.row(small, "pim"), steps.row(small, "vfs")
+    raw[vfs.offset : vfs.offset + 0x60000] = filesystem.build(0x60000, steps.MINE)
+    raw[pim.offset : pim.offset + 4096] = b"a file!\n" * 512
     board = steps.board_with(flash_home, small, raw)
     said = flash(run, small, code=7)
-    name = said["boards"][0]["name"]
-    assert said["boards"][0]["verified"] and "--erase-pim " + name in said["error"]["hint"]
+    (done,) = said["boards"]
+    name = done["name"]
+    assert done["verified"] and "--erase-pim " + name in said["error"]["hint"]
+    assert done["kept_files"] == sorted(steps.MINE) and not touched(chip, pim)
     assert steps.cut(board.image.read_bytes(), pim) == steps.cut(raw, pim)
     said = flash(run, small, "--erase-pim", "drybag-x", code=24)
     assert "this is %s, not 'drybag-x'" % name in said["error"]["message"]
@@ -201,6 +207,23 @@ def test_the_cable_pulled_and_run_again(flash_home, run, small, chip, mpy_cache)
         steps.NEW,
         steps.wanted_files(mpy_cache),
     )
+
+
+def test_ctrl_c_and_run_again(flash_home, run, small):
+    steps.board_with(flash_home, small, steps.used_flash(small))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "drybag_host.cli", "flash", "emu:b", "--board", small.file],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    kept = flash_home / "flash"
+    assert wait_for(lambda: list(kept.glob("*/kept.json")), 60)  # from here on it writes
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "run the same command again" in said, said
+    assert "Traceback" not in said and list(kept.glob("*/kept.json"))
+    (done,) = flash(run, small, "--no-check")["boards"]
+    assert done["verified"] and done["kept_files"] == sorted(steps.MINE)
 
 
 def test_a_bench_with_one_wrong_board(flash_home, run, small):

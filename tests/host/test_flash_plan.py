@@ -76,6 +76,17 @@ def test_pim_elsewhere_or_of_another_size():
     assert plan.pim_elsewhere(present(stock_images.TABLE_WITH_VFS), MODEL) is None
 
 
+def test_where_micropython_has_its_root():
+    for csv, place in (
+        (stock_images.TABLE_WITH_VFS, (0x200000, 0x200000)),
+        (stock_images.TABLE_SINCE_126, (0x200000, 0x200000)),
+        (MODEL.partitions_csv, (0x200000, 0x80000)),
+    ):
+        assert plan.root_of(present(csv), 4 << 20) == place
+    assert plan.root_of(plan.present(b"\xff" * 4096), 4 << 20) is None
+    assert plan.root_of(present(stock_images.TABLE_SINCE_126), 2 << 20) is None
+
+
 @pytest.mark.parametrize("address, size", [(0x27F000, 4097), (0x280000, 1), (0x3FF000, 1)])
 def test_no_piece_ever_touches_pim(address, size):
     piece = plan.Piece("vfs", address, bytes(size))
@@ -113,6 +124,7 @@ def test_what_is_kept_is_found_again_until_it_is_done(tmp_path):
     keep = keeping.Keeping(tmp_path, "24:6f:28:aa:bb:cc")
     assert keep.load() == (None, None)
     keep.save(b"vfs", b"head")
+    assert keep.folder.stat().st_mode & 0o077 == 0
     assert keeping.Keeping(tmp_path, "24:6f:28:aa:bb:cc").load() == (b"vfs", b"head")
     (keep.folder / "vfs.bin").write_bytes(b"torn")
     assert keep.load() == (None, b"head")

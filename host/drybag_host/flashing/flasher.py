@@ -17,6 +17,7 @@ from drybag_host.image import partitions, salvage_scan, stock, whole
 from . import greeting, keeping, plan
 
 _SLOW_BAUD = 115200
+_NEAR_BYTES = 0x10000
 
 
 @dataclass
@@ -111,15 +112,16 @@ class Flasher:
         self.tell.says("%s, %d MiB of flash, MAC %s" % (chip.model, mib, chip.mac))
         if mib > model.flash_mib:
             self.tell.warns("%s uses only %d of its %d MiB" % (model.name, model.flash_mib, mib))
-        found = plan.present(self._read("partition table", partitions.TABLE_ADDR, SECTOR))
+        app = partitions.find(model.partitions, "factory").offset
+        table, head = self._look(app)
+        found = plan.present(table)
         erase = bool(order.erase_pim and order.erase_pim(self.done.name))
         if order.app_only:
             plan.check_app_only(found, model)
         if not erase:
             self._check_records(found)
-        old, head = self._keep(found)
+        old, head = self._keep(found, head)
         parts = self._parts(old)
-        app = partitions.find(model.partitions, "factory").offset
         pieces = plan.writes(parts, found, (app, head) if order.app_only else None)
         gates = plan.gates(found, model)
         if not erase:
@@ -169,15 +171,24 @@ class Flasher:
                     name=self.done.name,
                 )
 
-    def _keep(self, found):
-        """(`/` to take over or None, head or None), both safe on this computer."""
+    def _look(self, app):
+        """The sectors of the partition table and of the application's start, in one run if near.
+
+        A run of esptool takes longer than the sectors in between.
+        """
+        at = partitions.TABLE_ADDR
+        if 0 < app - at <= _NEAR_BYTES:
+            raw = self._read("partition table", at, app + SECTOR - at)
+            return raw[:SECTOR], raw[-SECTOR:]
+        return self._read("partition table", at, SECTOR), self._read("application", app, SECTOR)
+
+    def _keep(self, found, head):
+        """(`/` to take over or None, head), both safe on this computer; `head`: as it is now."""
         keep = keeping.Keeping(self.home, self.done.mac)
         kept, kept_head = keep.load()
-        row = partitions.find(self.order.model.partitions, "factory")
-        head = self._read("application", row.offset, SECTOR)
         closed = head == b"\xff" * SECTOR
         if self.order.app_only:
-            if kept_head not in (None, head) and not self._is_whole(row, closed):
+            if kept_head not in (None, head) and not self._is_whole(closed):
                 head = kept_head
             self.done.micropython = plan.check_application(head, self.order.model)
         old = None
@@ -187,10 +198,11 @@ class Flasher:
         keep.save(old, head if self.order.app_only else None)
         return old, head
 
-    def _is_whole(self, row, closed):
+    def _is_whole(self, closed):
         """Is the application there to its last byte? Its first sector may be half written."""
         if closed:
             return False
+        row = partitions.find(self.order.model.partitions, "factory")
         try:
             stock.parse_app(self._read("reading MicroPython", row.offset, row.size))
         except ImageProblem:
@@ -199,13 +211,13 @@ class Flasher:
 
     def _root(self, found, keep, kept, closed):
         """The bytes of a file system with what is in `/`; `kept`: of a flash cut short."""
-        row = next((row for row in found.rows or () if row.label == "vfs"), None)
-        if row is None:
+        place = plan.root_of(found, self.done.flash_bytes)
+        if place is None:
             return kept
-        start = self._read("looking at /", row.offset, plan.SUPERBLOCKS * SECTOR)
+        start = self._read("looking at /", place[0], plan.SUPERBLOCKS * SECTOR)
         if not keeping.has_root(start):
             return kept
-        raw = self._read("reading /", row.offset, row.size)
+        raw = self._read("reading /", *place)
         if keeping.is_readable(raw):
             if closed:
                 self.tell.warns("a flash was cut short, from another computer: files of yours in "

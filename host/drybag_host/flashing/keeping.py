@@ -25,13 +25,19 @@ class Keeping:
 
     def save(self, vfs, head):
         """Keep both, of which each may be None, before the board is touched."""
-        disk.make_dirs(str(self.folder))
+        self._make()
         digests = {}
         for name, data in zip(_FILES, (vfs, head), strict=True):
             if data is not None:
                 disk.replace_file(str(self.folder / (name + ".bin")), data)
                 digests[name] = hashlib.sha256(data).hexdigest()
         disk.replace_file(str(self.folder / "kept.json"), json.dumps(digests).encode())
+
+    def _make(self):
+        """Passwords may be in a board's files: only this user reads them."""
+        disk.make_dirs(str(self.folder))
+        with disk.explained(str(self.folder)):
+            self.folder.chmod(0o700)
 
     def load(self):
         """(vfs, head) of a flash that was not completed, None for what there is not."""
@@ -51,7 +57,7 @@ class Keeping:
 
     def keep_unreadable(self, raw):
         """A copy of a partition that has a root and cannot be read; its path."""
-        disk.make_dirs(str(self.folder))
+        self._make()
         path = self.folder / "vfs-unreadable.bin"
         disk.replace_file(str(path), raw)
         return path
@@ -64,6 +70,7 @@ class Keeping:
     def keep_replaced(self, files):
         """Copies of {"/path": bytes}; the folder they are in."""
         folder = self.folder / "replaced"
+        self._make()
         disk.make_dirs(str(folder))
         for path, data in files.items():
             disk.replace_file(str(folder / path.strip("/").replace("/", "_")), data)

@@ -57,6 +57,18 @@ def pim_elsewhere(found, model):
     return None
 
 
+def root_of(found, flash_bytes):
+    """(address, size) of the file system that MicroPython mounts at `/`, None if there is none.
+
+    Without a row `vfs` MicroPython from 1.26 on takes what lies behind the last partition.
+    """
+    for row in found.rows or ():
+        if row.label == "vfs":
+            return row.offset, row.size
+    end = max((row.offset + row.size for row in found.rows or ()), default=0)
+    return (end, flash_bytes - end) if 0 < end < flash_bytes else None
+
+
 def check_app_only(found, model):
     """Raises ImageProblem where the modules alone cannot be replaced."""
     here = {(row.label, row.type, row.offset, row.size) for row in found.rows or ()}
