@@ -31,15 +31,13 @@ def option(words, name, starts=""):
 
 
 class Line:
-    """The board's serial line: a listening socket with one client, and a log of all it said."""
+    """The board's serial line: a listening socket with one client. Without one all is lost."""
 
-    def __init__(self, port, log):
+    def __init__(self, port):
         self.server = socket.create_server(("127.0.0.1", port))
         self.client = None
-        self.log = open(log, "ab", buffering=0)  # noqa: SIM115 - for the life of the program
 
     def write(self, data):
-        self.log.write(data)
         if self.client is not None:
             try:
                 self.client.sendall(data)
@@ -140,11 +138,12 @@ def main():
     image = option(words, "-drive", "if=mtd")[1]["file"]
     chardev = option(words, "-chardev", "socket")[1]
     fuses = Path(option(words, "-drive", "id=efuse")[1]["file"]).read_bytes()
-    line = Line(int(chardev["port"]), chardev["logfile"])
+    line = Line(int(chardev["port"]))
     path = option(words, "-qmp")[0].removeprefix("unix:")
     if os.path.exists(path):
         os.unlink(path)
     monitor = Monitor(path)
+    line.read(0.5)  # the first client has just come, or nobody listens
     line.write(b"ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x12\r\n")
     booted = time.monotonic() + BOOT_S
     while mode == "mute" or time.monotonic() < booted:

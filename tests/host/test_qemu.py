@@ -171,11 +171,30 @@ def test_reset_is_not_a_power_cut(board):
     assert board.state()["boots"] == boots and board.is_powered
 
 
+def settings(board, **changes):
+    path = board.folder / "qemu.json"
+    path.write_text(json.dumps({**board.settings, **changes}))
+
+
 def test_a_prompt_that_never_comes(board, monkeypatch):
     monkeypatch.setenv("DRYBAG_STAND_IN", "mute")
+    settings(board, boot_s=1)
     board.start()
     with pytest.raises(LinkTimeout, match="POWERON_RESET"):
-        board.wait_prompt(0.4)
+        open_console("qemu:q")
+
+
+def test_a_prompt_that_nobody_saw(board):
+    """What is said while nobody listens is lost: after the time of a boot it counts as said."""
+    settings(board, boot_s=2)
+    board.start()
+    time.sleep(1.5)
+    began = time.monotonic()
+    with HandsetLink(open_console("qemu:q")) as link:
+        assert link.hello()["id"]
+    with HandsetLink(open_console("qemu:q")) as link:
+        assert link.hello()["id"]
+    assert time.monotonic() - began < 60
 
 
 def test_a_program_that_refuses_or_is_not_there(program, small, board, monkeypatch):

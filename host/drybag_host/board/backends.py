@@ -19,7 +19,6 @@ import urllib.parse
 import serial
 
 from drybag_host.board.qemu import QemuBoard
-from drybag_host.board_errors import NotRunning
 from drybag_host.emulator.boards import EmulatedBoard
 from drybag_host.errors import LinkError, LinkLost, NoSuchTarget, PortBusy
 
@@ -104,6 +103,7 @@ class SocketConsole:
 
     def __init__(self, url, name=None, reset=None):
         self.name = name or url
+        self.unread = b""
         self._reset = reset
         try:
             parts = urllib.parse.urlsplit(url)
@@ -115,6 +115,9 @@ class SocketConsole:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self, timeout_s=0.0):
+        if self.unread:
+            data, self.unread = self.unread, b""
+            return data
         try:
             if not select.select([self._socket], [], [], timeout_s)[0]:
                 return b""
@@ -148,13 +151,20 @@ def _open_emulated(target):
 
 def _open_qemu(target):
     board = QemuBoard(target.partition(":")[2])
-    board.wait_prompt()
+    if board.is_running and not board.is_powered:
+        raise LinkLost("%s has no power" % target)
     try:
-        return SocketConsole(board.console, target, board.reset)
-    except (NotRunning, PortBusy):
+        console = SocketConsole(board.console, target, board.reset)
+    except PortBusy:
         if board.is_powered:
             raise
         raise LinkLost("%s has no power" % target) from None
+    try:
+        console.unread = board.await_prompt(console.read)
+    except BaseException:
+        console.close()
+        raise
+    return console
 
 
 BACKENDS = {"emu": _open_emulated, "qemu": _open_qemu, "socket": SocketConsole}

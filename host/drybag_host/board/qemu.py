@@ -1,8 +1,8 @@
 """Boards in QEMU: `qemu-system-xtensa` with an ESP32 machine, stock MicroPython and our flash.
 
 `$DRYBAG_HOME/qemu/NAME/`: qemu.json (settings), flash.bin, efuse.bin, lock (held by QEMU while
-the board has power), pid, state.json (started? at which port?), console.log (what the board has
-said since power-on), log (what QEMU itself said). Power off is SIGKILL.
+the board has power), pid, state.json (started? at which port? ready?), log (what QEMU itself
+said). Power off is SIGKILL.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from drybag_host.board_errors import (
     UnknownBoardName,
 )
 from drybag_host.emulator.files import drybag_home, read_json, write_json
-from drybag_host.errors import EmulatorError, LinkLost, LinkTimeout
+from drybag_host.errors import EmulatorError, LinkTimeout
 from drybag_host.image import board_model, flash, whole
 
 PROGRAM = "qemu-system-xtensa"
 OPTIONS = ("-icount", "3,align=off,sleep=off")  # flash 6 to 10 times faster on two cores
-BOOT_S = 90
+_NO_WATCHDOG = "driver=timer.esp32.timg,property=wdt_disable,value=true"  # it knows host time
+BOOT_S = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _START_HINT = "'drybag qemu start NAME' starts a board"
 _PROMPTS = (b"drybag> ", b">>> ")
 _START_S = 20
 _PORT_TRIES = 5
 _POLL_S = 0.05
-_SAID_BYTES = 65536
 _LAUNCH = """
 import os, sys
 if os.fork():
@@ -88,12 +88,14 @@ class QemuBoard:
 
     @classmethod
     def create(cls, name, board="esp32-generic", home=None, micropython=None, image=None,
-               program=PROGRAM, machine=None, rom=None, network=None, options=None):  # fmt: skip
+               program=PROGRAM, machine=None, rom=None, network=None, options=None,
+               boot_s=BOOT_S):  # fmt: skip
         """A new board with a new flash, not started.
 
         `micropython`: a Stock, with `image` None; `image`: use this flash, as it is. `program`,
         `machine` (None: the chip's name), `rom` (folder, None: QEMU's own), `network` (what
-        follows -nic, None: none), `options`: more words, None: OPTIONS. Raises NameTaken,
+        follows -nic, None: none), `options`: more words, None: OPTIONS, `boot_s`: how long a
+        boot may take. Raises NameTaken,
         BoardFileError, ImageProblem.
         """
         if not _NAME.fullmatch(name):
@@ -112,7 +114,7 @@ class QemuBoard:
                 "board": model.name, "program": program, "machine": machine or model.chip,
                 "rom": rom, "network": network, "chip": model.chip,
                 "options": list(OPTIONS if options is None else options),
-                "flash_bytes": model.flash_bytes,
+                "flash_bytes": model.flash_bytes, "boot_s": boot_s,
                 "image": _new_image(spare, model, home, micropython, image),
             }  # fmt: skip
             write_json(spare / "qemu.json", settings)
@@ -168,33 +170,28 @@ class QemuBoard:
             "boots": saved.get("boots", 0),
         }
 
-    def said(self):
-        """What the board said first since power-on, as bytes: at most 64 KiB."""
-        try:
-            with open(self.folder / "console.log", "rb") as file:
-                return file.read(_SAID_BYTES)
-        except FileNotFoundError:
-            return b""
+    def await_prompt(self, read):
+        """Read what it says until it has booted; those bytes. `read(timeout_s)` -> bytes.
 
-    def wait_prompt(self, timeout_s=BOOT_S):
-        """Wait until it has booted: what is sent before is lost, or stops it.
-
-        Raises NotRunning, LinkLost if it has no power (any more), LinkTimeout.
+        What is sent before the prompt is lost, or stops the boot; and QEMU keeps nothing of what
+        is said while nobody listens. So after `boot_s` of silence the prompt counts as missed.
+        Raises LinkTimeout; `read` its own.
         """
-        if not self.is_running:
-            raise NotRunning(self._no_power(), _START_HINT)
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if not self.is_powered:
-                raise LinkLost("qemu:%s has no power" % self.name)
-            if any(prompt in self.said() for prompt in _PROMPTS):
-                return
-            if time.monotonic() > deadline:
+        saved, said = self._saved(), bytearray()
+        if saved.get("ready"):
+            return b""
+        deadline = saved.get("on_at", 0) + self.settings["boot_s"]
+        while not any(prompt in said for prompt in _PROMPTS):
+            said += read(_POLL_S)
+            if time.time() > deadline:
+                if not said:
+                    break
                 raise LinkTimeout(
-                    "qemu:%s: no prompt after %d s; it said: %s"
-                    % (self.name, timeout_s, _last_line(self.said()))
+                    "qemu:%s: no prompt %d s after power-on; it said: %s"
+                    % (self.name, self.settings["boot_s"], _last_line(bytes(said)))
                 )
-            time.sleep(_POLL_S)
+        write_json(self.folder / "state.json", {**self._saved(), "ready": True})
+        return bytes(said)
 
     def _saved(self):
         return read_json(self.folder / "state.json", {})
@@ -225,13 +222,17 @@ class QemuBoard:
             if self._comes_up():
                 boots = self._saved().get("boots", 0) + 1
                 state = {"started": True, "port": port, "boots": boots}
-                return write_json(self.folder / "state.json", state)
+                return self._booting(state)
             if "in use" not in self._log():
                 break
         raise EmulatorError(
             "QEMU (%s) did not start: %s" % (self.settings["program"], self._log()),
             "it needs an ESP32 machine: Espressif's QEMU; drybag qemu create --program names it",
         )
+
+    def _booting(self, state):
+        state = {**state, "ready": False, "on_at": time.time()}
+        write_json(self.folder / "state.json", state)
 
     def power_off(self):
         """SIGKILL, whatever it is doing. Raises NotRunning."""
@@ -257,7 +258,7 @@ class QemuBoard:
         """The EN button: QEMU's own reset, the flash stays powered. Raises NotRunning."""
         if not self.is_powered:
             raise NotRunning(self._no_power(), _START_HINT)
-        (self.folder / "console.log").write_bytes(b"")
+        self._booting(self._saved())
         folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with socket.socket(socket.AF_UNIX) as peer:
@@ -288,13 +289,14 @@ class QemuBoard:
         words = [
             s["program"], "-M", s["machine"], "-display", "none", "-monitor", "none",
             "-drive", "file=%s,if=mtd,format=raw" % str(self.image).replace(",", ",,"),
-            "-chardev", "socket,id=line,host=127.0.0.1,port=%d,server=on,wait=off,nodelay=on,"
-            "logfile=console.log,logappend=on" % port,
+            "-chardev", "socket,id=line,host=127.0.0.1,port=%d,server=on,wait=off,nodelay=on"
+            % port,
             "-serial", "chardev:line", "-qmp", "unix:qmp,server=on,wait=off",
         ]  # fmt: skip
         if s["chip"] == "esp32":
             words += ["-drive", "file=efuse.bin,if=none,format=raw,id=efuse", "-global",
-                      "driver=nvram.esp32.efuse,property=drive,value=efuse"]  # fmt: skip
+                      "driver=nvram.esp32.efuse,property=drive,value=efuse",
+                      "-global", _NO_WATCHDOG]  # fmt: skip
         if s["rom"]:
             words += ["-L", s["rom"]]
         words += ["-nic", s["network"] or "none"]
@@ -321,7 +323,6 @@ class QemuBoard:
         with open(self.folder / "lock", "r+b") as lock, self._open_image() as image:
             if not _free(lock, fcntl.LOCK_EX):
                 raise AlreadyRunning("'%s' has power already" % self.name)
-            (self.folder / "console.log").write_bytes(b"")
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / "qmp").unlink()
             with open(self.folder / "log", "wb") as log:

@@ -72,6 +72,10 @@ def _add_create(verbs):
     )
     create.set_defaults(qemu_run=_create)
     machine.add_argument(
+        "--boot", type=int, default=60, metavar="SECONDS",
+        help="how long a boot may take on this computer (%(default)s)",
+    )  # fmt: skip
+    machine.add_argument(
         "--option", metavar="WORD", action="append",
         help="a word for QEMU's command line, once for each: --option=-icount --option=3; "
         "without any: -icount 3,align=off,sleep=off",
@@ -109,16 +113,19 @@ def _create(args):
         args.name, args.board, micropython=micropython, image=args.image,
         program=args.program or os.environ.get("DRYBAG_QEMU") or PROGRAM,
         machine=args.machine, rom=args.rom, network=args.network, options=args.option,
+        boot_s=args.boot,
     )  # fmt: skip
     args.out.document({"image": str(board.image)})
     _report(args, board, "made %s, flash image %s" % (args.name, board.image))
 
 
 def _start(args):
+    from drybag_host.board import open_console
+
     board = _board(args)
     board.start()
-    args.out.say("waiting for its prompt")
-    board.wait_prompt()
+    args.out.say("waiting for its prompt, at most %d s" % board.settings["boot_s"])
+    open_console("qemu:" + args.name).close()
     _report(args, board, "%s runs, console %s, target qemu:%s"
             % (args.name, board.console, args.name))  # fmt: skip
 
