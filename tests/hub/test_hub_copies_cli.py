@@ -10,6 +10,7 @@ from hub_life import Life
 from drybag_host import cli
 from drybag_host.backup.store import Backup
 from drybag_host.hub.blobstore import open_blobs
+from drybag_host.hub.certs import Certificates
 from drybag_host.hub.offsite import Offsite
 from drybag_host.hub.storage import StorageError, open_storage
 
@@ -149,3 +150,33 @@ def test_a_restore_that_was_stopped_goes_on_and_is_not_served(hub, run, tmp_path
     code, found = run("hub", "restore", "--from", tmp_path / "copy", "--data", tmp_path / "new")
     assert code == 0 and found["whole"] and heads(tmp_path / "new") == heads(hub)
     open_storage("sqlite:%s" % (tmp_path / "new" / "hub.sqlite3"), serve=True).close()
+
+
+def test_a_restored_hub_is_the_one_the_handsets_know(hub, run, tmp_path, monkeypatch):
+    monkeypatch.delenv("DRYBAG_CA_PASSPHRASE", raising=False)
+    ca = Certificates(str(hub / "tls"), ["localhost"]).ca_der
+    assert run("hub", "ca", "seal", "--data", hub)[0] == 24  # nobody is there to ask
+    monkeypatch.setenv("DRYBAG_CA_PASSPHRASE", "short")
+    assert run("hub", "ca", "seal", "--data", hub)[0] == 3
+    code, found = run("hub", "backup", tmp_path / "copy", "--data", hub)
+    assert code == 0 and not found["ca_sealed"]
+    monkeypatch.setenv("DRYBAG_CA_PASSPHRASE", "a phrase that is long")
+    assert run("hub", "ca", "seal", "--data", hub)[0] == 0
+    code, found = run("hub", "backup", tmp_path / "copy", "--data", hub)
+    assert found["ca_sealed"]
+    copied = b"".join(p.read_bytes() for p in (tmp_path / "copy").rglob("*") if p.is_file())
+    assert b"PRIVATE KEY" not in copied and b"a phrase that" not in copied
+
+    monkeypatch.setenv("DRYBAG_CA_PASSPHRASE", "another phrase than that")
+    code, found = run("hub", "restore", "--from", tmp_path / "copy", "--data", tmp_path / "new")
+    assert code == 0 and found["ca"] is False and not (tmp_path / "new" / "tls").exists()
+    assert run("hub", "ca", "unseal", "--data", tmp_path / "new")[0] == 3
+    monkeypatch.setenv("DRYBAG_CA_PASSPHRASE", "a phrase that is long")
+    assert run("hub", "ca", "unseal", "--data", tmp_path / "new")[0] == 0
+    again = Certificates(str(tmp_path / "new" / "tls"), ["localhost", "other"])  # can sign
+    assert again.ca_der == ca and not again.fresh
+    assert (tmp_path / "new" / "tls" / "ca-key.pem").stat().st_mode & 0o777 == 0o600
+    assert run("hub", "ca", "unseal", "--data", tmp_path / "new")[0] == 3  # there is one
+    code, found = run("hub", "restore", "--from", tmp_path / "copy", "--data", tmp_path / "third")
+    assert code == 0 and found["ca"] is True
+    assert Certificates(str(tmp_path / "third" / "tls"), []).ca_der == ca

@@ -1,4 +1,4 @@
-"""`drybag hub backup`, `restore`, `verify`, `at`, `reship`: the copies of a hub."""
+"""`drybag hub backup`, `restore`, `verify`, `at`, `reship`, `ca`: the copies of a hub."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from drybag_host.hub.places import blobs_url, make_data, storage_url
 
 __all__ = ["add_parsers"]
 
+CA_ENV = "DRYBAG_CA_PASSPHRASE"
 _AGO = re.compile(r"(\d{1,6})\s*([mhd])(?: ?ago)?")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 
@@ -20,8 +21,8 @@ def add_parsers(sub):
     one.description = (
         "Copy everything into a folder in open formats. Then a hub is made from the copy in a "
         "scratch place, and every row and record compared; only then the date is noted. The "
-        "second time only what is new is written. Password hashes are in it; the hub's "
-        "certificate authority (DIR/tls) is not: keep a copy of that apart."
+        "second time only what is new is written. Password hashes are in it, secrets are not; "
+        "the hub's certificate authority is, once it was sealed: drybag hub ca seal."
     )
     one.add_argument("dir", metavar="DIR", help="the backup's folder, made if it is not there")
     _add_restore(sub)
@@ -35,6 +36,21 @@ def add_parsers(sub):
     one = _leaf(sub, "reship", "the off-site copy is lost: ship everything again",
                 "drybag hub reship", _reship)  # fmt: skip
     one.add_argument("--yes", action="store_true", help="do not ask")
+    _add_ca(sub)
+
+
+def _add_ca(sub):
+    ca = sub.add_parser(
+        "ca",
+        help="the certificate authority in the hub's copies: seal, unseal",
+        description="Handsets trust the hub's own certificate authority. Sealed with a passphrase "
+        "its key is in every copy, so that a hub made from one is the hub they know; without it "
+        "they have to be paired again. The passphrase is asked for, or taken from %s." % CA_ENV,
+        epilog="example:\n  drybag hub ca seal\n",
+    )
+    verbs = ca.add_subparsers(metavar="VERB", required=True)
+    _leaf(verbs, "seal", "put it into the hub's storage, sealed", "drybag hub ca seal", _seal)
+    _leaf(verbs, "unseal", "put it from there into DIR/tls", "drybag hub ca unseal", _unseal)
 
 
 def _add_restore(sub):
@@ -116,6 +132,8 @@ def _backup(args):
         ("written this time", count_text(report.new_rows, "row")),
         ("compared", "{:,} rows, {:,} records, with a hub made from it".format(
             report.rows_compared, report.records_compared)),
+        ("certificate authority", "sealed in it" if report.ca_sealed else
+         "not in it: drybag hub ca seal"),
         ("took", duration_text(seconds)),
     ]  # fmt: skip
     args.out.facts("Backup of the hub in %s" % args.dir, rows)
@@ -146,7 +164,8 @@ def _restore(args):
         else:
             with open_storage(url, serve=True, restoring=True) as storage:
                 report = restoring.restore_from(path, storage, blobs, args.hub, steps.advance)
-    args.out.document(report.fields())
+    ca = None if handset else _bring_ca(args, url)
+    args.out.document({**report.fields(), "ca": ca})
     _print_restored(args, report, handset)
     if report.findings:
         raise Partial(
@@ -178,11 +197,59 @@ def _print_restored(args, report, handset):
         if report.others:
             rows.append(("older copies there", ", ".join(report.others)))
     args.out.facts("Restored from %s" % args.source, rows)
-    if not handset and not os.path.isdir(os.path.join(args.data, "tls")):
-        args.out.say(
-            "its certificate authority is not in a copy: put the old one into %s before the "
-            "hub is started, or pair the handsets again" % os.path.join(args.data, "tls")
-        )
+
+
+def _bring_ca(args, url):
+    """Unseal the CA after a restore, where that can be; True if the hub has one now."""
+    import sys
+
+    from drybag.errors import DrybagError
+    from drybag_host.hub import identity
+    from drybag_host.hub.secrets_in import asked
+    from drybag_host.hub.storage import open_storage
+
+    folder = os.path.join(args.data, "tls")
+    if os.path.isdir(folder):
+        return True
+    with open_storage(url) as storage:
+        if not identity.is_sealed(storage):
+            args.out.warn(
+                "the copy holds no certificate authority: put the old one into %s before the hub "
+                "is started, or pair the handsets again" % folder
+            )
+            return False
+        if CA_ENV in os.environ or (sys.stdin and sys.stdin.isatty()):
+            try:
+                identity.unseal(storage, folder, asked("passphrase of the CA", CA_ENV))
+                return True
+            except DrybagError as error:
+                args.out.warn(str(error))
+    args.out.warn("before the hub is started: drybag hub ca unseal, or pair the handsets again")
+    return False
+
+
+def _seal(args):
+    from drybag_host.hub import identity
+    from drybag_host.hub.secrets_in import asked
+
+    passphrase = asked("passphrase for the certificate authority", CA_ENV, twice=True)
+    with opened(args) as storage:
+        identity.seal(storage, os.path.join(args.data, "tls"), passphrase)
+    args.out.document({"sealed": True})
+    args.out.line("sealed: from now on it is in every copy; keep the passphrase elsewhere")
+    return 0
+
+
+def _unseal(args):
+    from drybag_host.hub import identity
+    from drybag_host.hub.secrets_in import asked
+
+    folder = os.path.join(args.data, "tls")
+    with opened(args) as storage:
+        identity.unseal(storage, folder, asked("passphrase of the CA", CA_ENV))
+    args.out.document({"unsealed": folder})
+    args.out.line("%s holds the certificate authority that the handsets know" % folder)
+    return 0
 
 
 def _verify(args):

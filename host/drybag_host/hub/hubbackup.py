@@ -23,6 +23,7 @@ from drybag_host.backup.store import Backup, is_backup
 from drybag_host.errors import BackupDamaged, HostFile, NotVerified
 from drybag_host.hub import checking, segments
 from drybag_host.hub.hubreadme import README_TEXT
+from drybag_host.hub.identity import is_sealed
 from drybag_host.hub.objects import DirObjects, open_objects
 from drybag_host.hub.ownercopy import record_of, write_owner
 from drybag_host.hub.restoring import (
@@ -58,6 +59,7 @@ class BackupReport:
         self.generation = self.last_lsn = self.segments = self.new_rows = 0
         self.owners = self.records = self.versions = self.blobs = 0
         self.rows_compared = self.records_compared = self.changed_since = 0
+        self.ca_sealed = False
         self.missing_blobs = []
         self.findings = []
 
@@ -208,6 +210,7 @@ def _write_owners(path, scratch, blobs, written_by, report, advance):
         report.blobs += len(manifest.blobs())
         advance(compared)
     report.versions = scratch.counts("versions")
+    report.ca_sealed = is_sealed(scratch)
 
 
 def _write_manifest(path, line, report, written_by):

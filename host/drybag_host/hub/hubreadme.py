@@ -18,8 +18,9 @@ Is it whole?
 What is secret in it
   Everybody's records. Passwords and the secrets of handsets are in it only as hashes, from which
   a long password or a secret cannot be found; a short password can. Keep it as you would keep
-  the hub. The hub's certificate authority (its folder tls) is not in it: keep a copy of that
-  apart. Without it the handsets have to be paired with the restored hub again, by cable.
+  the hub. The key of the hub's certificate authority is in it only if it was sealed with a
+  passphrase (row ca_key_sealed of table meta: a Fernet token; its key is scrypt of the
+  passphrase). Without it the handsets have to be paired with the restored hub again, by cable.
 
 A row
   In a later line a row of the same table and key takes the earlier one's place; rows of versions
