@@ -9,6 +9,7 @@ import contextlib
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -153,16 +154,21 @@ def make_app(hub):
     app = Starlette(routes=_merged(routes) + web.routes(hub), exception_handlers={
         404: _no_such_address, 405: _no_such_method,
     })  # fmt: skip
-    return _Patience(app)
+    return _Front(app, _answered(hub, sync))
 
 
-def _route(hub, method, path, endpoint):
+def _answered(hub, endpoint):
     async def run(request):
         try:
             return await endpoint(hub, request)
         except Exception as error:  # answered, and logged where it is the hub's own
             return answer_of(error)
 
+    return run
+
+
+def _route(hub, method, path, endpoint):
+    run = _answered(hub, endpoint)
     return Route(path, run, methods=[method], name="%s %s" % (method, path))
 
 
@@ -195,11 +201,12 @@ async def _no_such_method(request, error):
     return answer
 
 
-class _Patience:
-    """Ends a connection whose other end takes no answer."""
+class _Front:
+    """Ends a connection whose other end takes no answer; takes the short way for a sync."""
 
-    def __init__(self, app):
+    def __init__(self, app, run_sync):
         self._app = app
+        self._run_sync = run_sync
         self.router = app.router
 
     async def __call__(self, scope, receive, send):
@@ -211,4 +218,8 @@ class _Patience:
                 await send(message)
 
         with contextlib.suppress(TimeoutError):
-            await self._app(scope, receive, send_soon)
+            if scope["path"] == "/v1/sync" and scope["method"] == "POST":
+                answer = await self._run_sync(Request(scope, receive))
+                await answer(scope, receive, send_soon)
+            else:
+                await self._app(scope, receive, send_soon)

@@ -12,6 +12,7 @@ from drybag_host.hub.schema import TABLES, BadRow
 
 MAX_LINE_BYTES = 1 << 20
 NO_CHAIN = bytes(32)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class BadLine(ValueError):
@@ -31,8 +32,7 @@ def pack(table, row):
             except UnicodeDecodeError:
                 name, value = name + "_base64", base64.b64encode(value).decode()
         fields[name] = value
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8") + b"\n"
+    return _encode(fields).encode("utf-8") + b"\n"
 
 
 def parse(line):

@@ -28,6 +28,7 @@ __all__ = ["FORMAT", "TABLES", "BadRow", "Table", "clean_text"]
 FORMAT = 1
 DEFAULTS = {"int": 0, "text": "", "octets": b"", "hash": b""}
 INT_LIMIT = 1 << 63
+_BYTES = ("hash", "octets")
 
 
 class BadRow(ValueError):
@@ -57,8 +58,14 @@ class Table:
     def checked(self, row):
         """A whole row, in the order of the columns, lsn 0. Raises BadRow."""
         out = self._defaults.copy()
+        columns = self.columns
         for name, value in row.items():
-            if name != "lsn":
+            kind, found = columns.get(name), type(value)
+            if found is int and kind == "int" and -INT_LIMIT <= value < INT_LIMIT:
+                out[name] = value
+            elif found is bytes and kind in _BYTES:
+                out[name] = value
+            elif name != "lsn":
                 out[name] = self.checked_value(name, value)
         return out
 
