@@ -300,6 +300,28 @@ def test_a_signal_ends_it_cleanly(tmp_path, number):
         assert storage.get("devices", [(a.device,)])[0]["seen_ms"]
 
 
+def test_an_ack_that_waits_for_the_offsite_copy_for_real(tmp_path):
+    there = tmp_path / "other-house"
+    hub = HubProcess(tmp_path / "hub", "--offsite", str(there), "--ack", "offsite")
+    try:
+        a = Handset(hub, "a")
+        reply, _ = a.sync(a.item(b"u", CARD))
+        assert (reply.ack, reply.offsite, reply.flags) == (1, 1, syncwire.OFFSITE)
+        (tmp_path / "away").mkdir()
+        there.rename(tmp_path / "away" / "x")
+        there.write_text("the disk was pulled")
+        reply, _ = a.sync(a.item(b"w", CARD))
+        assert (reply.ack, reply.offsite) == (1, 1)
+        there.unlink()
+        (tmp_path / "away" / "x").rename(there)
+        end = time.monotonic() + 60
+        while reply.ack < 2 and time.monotonic() < end:
+            reply, _ = a.sync()
+        assert (reply.ack, reply.offsite) == (2, 2)
+    finally:
+        hub.stop()
+
+
 def test_two_hubs_do_not_share_a_folder(hub, tmp_path):
     import subprocess
     import sys

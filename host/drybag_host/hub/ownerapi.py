@@ -23,7 +23,8 @@ async def log_in(hub, request, name, password):
     if wait_s:
         raise Busy("too many wrong passwords", int(wait_s + 1), status=429)
     try:
-        row = await in_thread(accounts.check_password, hub.storage, name, password)
+        async with hub.passwords:
+            row = await in_thread(accounts.check_password, hub.storage, name, password)
     except WrongSecret:
         hub.attempts.failed(*keys)
         raise
