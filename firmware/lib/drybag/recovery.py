@@ -48,6 +48,7 @@ def recover(log):
     tail, end, healed = _find_tail(log, last)
     report["healed"] = healed
     if tail is None and not log.unreadable and not log.pool.blobs:
+        _let_go(log)
         return _begin(log, report)
     if tail is None:
         raise NotMountable("no segment header is readable: nothing was written; run salvage")
@@ -121,13 +122,23 @@ def _drop(log, number):
         log.pool.release(sector, True)
 
 
+def _set_aside(log, number):
+    """Segment `number` does not count at this boot; its sector stays as it is for now.
+
+    It may read otherwise at the next boot. A copy that was cut short would count then, if the
+    source that shows it to be one were gone: so none of them is erased before this boot's own
+    copy is on flash, and where there is no other sector the highest goes first.
+    """
+    log.aside.append((number, log.sectors.pop(number)))
+
+
 def _find_tail(log, last):
     """The newest segment that counts, healed in `log.image`: (header, end position, healed).
 
     The source of a recovery copy stays untouched (`log.held`) until its bytes are safe in the
     copy that this boot makes: the last cells of the older copy may be marginal.
     """
-    log.held = []
+    log.held, log.aside = [], []
     log.unreadable = 0
     while log.sectors:
         number = max(log.sectors)
@@ -142,20 +153,42 @@ def _find_tail(log, last):
             if bytes(log.image[256:]) != b"\xff" * (layout.SECTOR - 256):
                 log.unreadable += 1  # not just a header whose program was cut short
                 log.note_damage(number, 0)
-            _drop(log, number)
+            _set_aside(log, number)
             continue
         if header.copy_units and not _copy_complete(log, header, end):
             if header.source in log.sectors:
-                _drop(log, number)
+                _set_aside(log, number)
                 continue
             if end < 64:
                 log.note_damage(number, end)
         if header.source in log.sectors:
             log.held.append(log.sectors.pop(header.source))
+            _hold_sources(log, log.held[0])
         if segment.pages_behind(log.image, end, log.entry) > 1:
             log.note_damage(number, end)  # one cut harms one page
         return header, end, healed
     return None, 0, False
+
+
+def _hold_sources(log, sector):
+    """Set the sources of the copy in `sector` aside, back to one that was certainly complete.
+
+    Certainly: an entry stands behind the copied units. All others were found complete by reading
+    cells that a cut may have left marginal.
+    """
+    unit = bytearray(UNIT)
+    while True:
+        log.device.read(sector, 0, unit)
+        header = layout.parse_log_header(unit)
+        if not header or not header.copy_units or header.source not in log.sectors:
+            return
+        behind = segment.after(1, header.copy_units)
+        if behind < 64:
+            log.device.read(sector, layout.unit_offset(behind), unit)
+            if unit != layout.BLANK:
+                return
+        sector = log.sectors[header.source]
+        _set_aside(log, header.source)
 
 
 def _header_before(log, number):
@@ -408,6 +441,9 @@ def _copy_tail(log, tail, end, report):
     resume = tail.resume or tail.number
     try:
         while True:
+            if log.aside and not log.pool.free:
+                log.aside.sort()
+                log.pool.release(log.aside.pop()[1], True)
             log.open_segment(resume, tail.number, units, crc)
             if _copy_units(log, end):
                 break
@@ -426,7 +462,9 @@ def _let_go(log):
     """What a copy stands for is needed no more once that copy is safe."""
     for sector in log.held:
         log.pool.release(sector, True)
-    log.held = []
+    for _, sector in log.aside:
+        log.pool.release(sector, True)
+    log.held, log.aside = [], []
 
 
 def _copy_units(log, end):

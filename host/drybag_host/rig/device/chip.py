@@ -73,12 +73,14 @@ class Chip:
         self.sectors = sectors
         self.memory = memory if memory is not None else bytearray(b"\xff" * sectors * SECTOR)
         self._life = None
+        self.rotted = ()
         self.count_reads = False
         self.power_up(faults, seed)
 
     def power_up(self, faults, seed):
         """The chip as `memory` says, with these faults (as `faults()` gave them)."""
         self.end_life()
+        self.rotted = ()  # [(address, bit)] that rot flipped since
         self.nor = NorFlash(self.sectors * SECTOR, self.memory, seed)
         if faults:
             self.nor.restore_faults(faults)

@@ -4,8 +4,8 @@ import hashlib
 
 from drybag import journal, layout, recovery
 from drybag.errors import Damaged, DrybagError, JournalClosed, NoSpace, NotFound
+from drybag_host.rig.device import damage, workloads
 from drybag_host.rig.device import oracle as model
-from drybag_host.rig.device import workloads
 from drybag_host.rig.device.fault_ops import Broken, FaultOps
 from drybag_host.rig.device.hub_model import SETTING
 from drybag_host.rig.device.ops import text
@@ -14,7 +14,8 @@ from drybag_host.rig.device.paired_ops import PairedOps
 
 EPOCH = 0x5EED0001
 UNIT = 64
-_ROOMY_UNITS = 100
+_LONGEST = 1536
+_CHUNK = 4032
 _NEAR_LAST_SEQ = 0xFFFFFFFF - 64
 
 
@@ -73,6 +74,7 @@ class JournalUser(FaultOps, PairedOps):
         self.clock = Clock(max(1000, oracle.stamp))
         self.j = None
         self.device = None
+        self.harm = damage.harm(chip.memory, chip.rotted) if chip.rotted else None
 
     # -- operations ------------------------------------------------------------------------------
     def boot(self):
@@ -90,6 +92,7 @@ class JournalUser(FaultOps, PairedOps):
 
     def _op_seal(self):
         self.j.close()
+        self.oracle.shut_down()
         self.boot()
 
     def _op_format(self, number, seq, ckpt_id, blob):
@@ -125,10 +128,17 @@ class JournalUser(FaultOps, PairedOps):
         self._call([op], self.j.undelete, kind, uid)
 
     def _op_blob(self, n, size):
+        self._stored(n, size)
+
+    def _stored(self, n, size):
+        """False if there was no room for a blob, where there may be none."""
         try:
             self._store(n, size)
-        except NoSpace:
-            pass
+        except NoSpace as error:
+            if self._roomy(size / _CHUNK + 1):
+                raise Broken("a blob was refused on a flash with room: %r" % error)
+            return False
+        return True
 
     def _store(self, n, size, piece=1000):
         data = text(n, size)
@@ -145,11 +155,8 @@ class JournalUser(FaultOps, PairedOps):
         return sha
 
     def _op_photo(self, uid, n, size):
-        try:
-            self._store(n, size)
-        except NoSpace:
-            return
-        self._op_put(5, uid, b"FN:" + uid + b"\n", ((n, size),))
+        if self._stored(n, size):
+            self._op_put(5, uid, b"FN:" + uid + b"\n", ((n, size),))
 
     def _op_update(self, n, size):
         key = self._newest()
@@ -249,21 +256,33 @@ class JournalUser(FaultOps, PairedOps):
             return True
         if isinstance(error, NoSpace):
             return not self._roomy() and any(op[0] != "delete" for op in ops)
-        return isinstance(error, layout_errors)
+        return False
 
     def _counted_out(self):
         """True if the journal has come to the end of its numbers, where it may refuse."""
         log = self.j._log
         return log.next_seq > _NEAR_LAST_SEQ or log.next_number > layout.MAX_NUMBER
 
-    def _roomy(self):
-        """True if so little is live that nothing may be refused for want of space."""
-        units = 0
-        for (_, uid), version in self.oracle.live.items():
-            if version.blobs or len(version.body) > 1300:
-                return False
-            units += (22 + len(uid) + len(version.body) + 4 + UNIT - 1) // UNIT
-        return units < _ROOMY_UNITS and self.j.report["filesystem"] == "ok"
+    def _roomy(self, more=0):
+        """True if so little is live that nothing may be refused for want of space; `more`: sectors
+        that are asked for besides. The bound is what was found to fit in the worst order, less a
+        tenth: 3 sectors' worth of 16, 5 of 18, 7 of 20, then 35 %."""
+        units, chunks = 0, {}
+        for key, version in self.oracle.live.items():
+            size = 22 + len(key[1]) + 4 + 32 * len(version.blobs) + len(version.body)
+            if size > _LONGEST:
+                chunks[key] = (len(version.body) + _CHUNK - 1) // _CHUNK
+                size = 64
+            units += (size + UNIT - 1) // UNIT
+            for sha in version.blobs:
+                chunks[sha] = (self.oracle.blobs[sha][1] + _CHUNK - 1) // _CHUNK
+        sectors = self.chip.sectors
+        room = min(sectors - 13, 0.35 * sectors)
+        return units / 60 + sum(chunks.values()) + more < room and self._whole()
+
+    def _whole(self):
+        """True if no sector is worn out and LittleFS can be mounted."""
+        return self.j.report["filesystem"] == "ok" and not self.chip.nor._worn
 
     def _must_refuse(self, kind, call, *args):
         try:
@@ -357,46 +376,50 @@ class JournalUser(FaultOps, PairedOps):
         return []
 
     def judge_damaged(self, deep=False):
-        """As judge, after damage at rest: what is intact is served, the rest is reported.
-
-        The last call alone may be missing without a word: rot in what was written last looks like
-        a write that a cut ended.
-        """
-        oracle, found = self.oracle, {}
+        """As judge, after rot at rest: what it may have cost is in damage.py, and is told."""
+        what, sector, number = self.harm
+        if what == damage.SPARED:
+            return self.judge(deep)
+        oracle, found, unread = self.oracle, {}, []
         try:
             for record in self._all():
                 try:
                     found[record.kind, record.uid] = _version(record)
-                except Damaged:  # its body is a blob that is harmed: scrub names it
-                    continue
-            reported = self._reported()
+                except Damaged:  # its body is a blob that is harmed
+                    unread.append((record.kind, record.uid))
+            told = self._told_of(sector, number, what)
         except (DrybagError, OSError, KeyError, IndexError, ValueError) as error:
             return [Problem(model.RECORD_LOST, "intact records are served", repr(error))]
-        problems = []
         for key, version in found.items():
             if version != oracle.live.get(key) and not oracle.known(key, version):
-                problems.append(Problem(model.TORN_SHOWN, "nothing that never was",
-                                        model.name(key, version)))  # fmt: skip
-        if not problems and found not in (oracle.live, oracle.before) and not reported:
-            flight = oracle.flight
-            problems = oracle.settle(found, self._tombstone_seq)
-            problems = [Problem(model.NOT_REPORTED, p.expected, p.found) for p in problems]
-            oracle.flight = flight
-        if not problems:
-            oracle.live = found  # the damage is known: from here on this is what must stay
-            oracle.flight = None
-            oracle.last_seq = max(oracle.last_seq, self.j.last_seq)
-        return problems
+                return [Problem(model.TORN_SHOWN, "nothing that never was",
+                                model.name(key, version))]  # fmt: skip
+        newest = what in (damage.LAST, damage.TAIL)
+        cut_short = newest and not oracle.sealed and found == oracle.before
+        problems = oracle.settle(found, self._tombstone_seq)
+        if what == damage.BLOB:
+            other = [p for p in problems if not _names(p, unread)]
+            problems = other or ([] if told else problems)
+        elif cut_short or what == damage.GONE or (told and what != damage.LAST):
+            problems = []
+        if problems:
+            return [Problem(model.NOT_REPORTED, p.expected, p.found) for p in problems]
+        oracle.live = found  # the damage is known: from here on this is what must stay
+        oracle.last_seq = max(oracle.last_seq, self.j.last_seq)
+        return []
 
-    def _reported(self):
-        """True if recovery's report, the digest or a scrub says that something is damaged."""
-        report = self.j.report
-        if report["filesystem"] != "ok" or report["read_only"]:
-            return True
-        if report["damaged"] or report["missing"]:
+    def _told_of(self, sector, number, what):
+        """True if recovery's report or a scrub tells of damage in that very sector, or in the one
+        that recovery copied it to."""
+        report, sectors = self.j.report, [sector]
+        if what == damage.TAIL:
+            sectors.append(self.j._log.writer.sector)
+        if number in report["missing"] or any(at[0] in sectors for at in report["damaged"]):
             return True
         for finding in self.j.scrub():
-            if finding["kind"] not in ("progress", "summary", "repaired"):
+            if finding.get("sector") in sectors and finding["kind"] != "repaired":
+                return True
+            if finding["kind"] == "blob" and what == damage.BLOB:
                 return True
         return False
 
@@ -443,9 +466,6 @@ class JournalUser(FaultOps, PairedOps):
         return lines
 
 
-layout_errors = (journal.TooLarge,)
-
-
 def mount(device, clock):
     """journal.mount with a fixed epoch, so that a failure comes again from its id."""
     kept, recovery.random_u32 = recovery.random_u32, lambda: EPOCH
@@ -459,6 +479,11 @@ def _version(record):
     return Version(
         record.body, record.blobs, record.parent, record.seq, record.stamp, record.rev
     )
+
+
+def _names(problem, keys):
+    """Is it about one of these records?"""
+    return any(problem.expected.startswith(model.name(key, None)[:-6]) for key in keys)
 
 
 def _number(what, wanted, found):

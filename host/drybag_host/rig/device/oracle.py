@@ -28,8 +28,9 @@ WRITE_REFUSED = "write refused after recovery"
 class Oracle:
     """The records that must be there. `flight`: the call that has not returned, if any.
 
-    `before`: what was live before the last call. `graves` has the last version of what is
-    deleted, `blobs` what photos must hold, by SHA-256. `hub`: HubModel.
+    `before`: what was live before the last call; `sealed`: a clean shutdown came after it.
+    `graves` has the last version of what is deleted, `blobs` what photos must hold, by SHA-256.
+    `hub`: HubModel.
 
     `revision` grows with everything that is said; `mark` is a hash of all of it.
     """
@@ -44,6 +45,7 @@ class Oracle:
         self.stamp = 0
         self.flight = None
         self.hub = HubModel()
+        self.sealed = False
         self.revision = 0
         self.mark = b""
 
@@ -53,7 +55,7 @@ class Oracle:
         other.ever = dict(self.ever)
         other.graves = dict(self.graves)
         other.blobs, other.hub = self.blobs, self.hub.copy()
-        other.last_seq, other.stamp = self.last_seq, self.stamp
+        other.last_seq, other.stamp, other.sealed = self.last_seq, self.stamp, self.sealed
         other.flight, other.revision, other.mark = self.flight, self.revision, self.mark
         return other
 
@@ -61,6 +63,7 @@ class Oracle:
     def begin(self, ops, now):
         """These operations (as Journal.batch takes them) are about to be asked for."""
         self.stamp = max(self.stamp, now)
+        self.sealed = False
         self.flight = [_normal(op) for op in ops]
         self._said(repr(self.flight))
 
@@ -82,6 +85,11 @@ class Oracle:
         """The call raised and the chip is alive: nothing has changed."""
         self.flight = None
         self._said("refused")
+
+    def shut_down(self):
+        """A clean shutdown has come to its end."""
+        self.sealed = True
+        self._said("shut down")
 
     def _said(self, what):
         self.revision += 1

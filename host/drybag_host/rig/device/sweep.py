@@ -224,7 +224,7 @@ class Sweeper:
             tell("booted", user)
         judge = user.judge_damaged if path[-1][1] == "r" else user.judge
         problems = judge(deep)
-        if not problems and plain:
+        if not problems and (plain or path[-1][1] == "u"):
             problems = self._again(user, judge)
         if not problems:
             problems = self._epilogue(user, rng, lives, judge, tell)
@@ -369,7 +369,7 @@ def rest(chip, letter, seed):
     if letter == "r":
         flips = (1, 1, 1, 2, 3, 8)[rng.below(6)]
         rate = flips / (SECTOR * 8)
-        chip.nor.rot(rate, seed, sector * SECTOR, SECTOR)
+        chip.rotted = chip.nor.rot(rate, seed, sector * SECTOR, SECTOR)
     else:
         chip.nor.wear_out(sector * SECTOR, letter == "w")
     return sector

@@ -37,6 +37,12 @@ def _marginal():
     return [_BOOT] + records + [("cut", _BOOT, 15, "unstable", 259)]
 
 
+def _chain():
+    """As `_marginal`, and the recovery after it was cut too, in the middle: two copies cut short,
+    the second of the first."""
+    return _marginal() + [("cut", _BOOT, 5, "neighbour", 41)]
+
+
 def _garbage():
     """Old versions fill the log, so that a photo looks for blobs to let go; one was cut short."""
     ops = [_BOOT] + [put(4, b"n%d" % (n % 5), n, 1000) for n in range(150)]
@@ -75,6 +81,7 @@ NAMED = {
     "forgotten": (20, _forgotten, _growing_over_it),
     "tombstones": (16, _tombstones, lambda: _turns(6, 9)),
     "marginal": (14, _marginal, lambda: [_BOOT]),
+    "chain": (14, _chain, lambda: [_BOOT]),
     "unsteady": (14, _unsteady, lambda: [put(1, b"x", 1, 30), put(1, b"y", 2, 30)]),
     "worn": (20, _worn(True), _after_wear),
     "worn-silent": (20, _worn(False), _after_wear),

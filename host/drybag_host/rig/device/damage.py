@@ -1,0 +1,85 @@
+"""What rot in one sector may cost: decided from SPEC.md's layout and the flash before the boot.
+
+    SPARED   nothing: LittleFS's sectors, spares, blank units, and one row of a log segment whose
+             columns have their parity
+    BLOB     what names the blob; every other record is there
+    LAST     the same in the newest segment: the last call alone, without a word, as rot in what
+             was written last looks like a write that a cut ended; not behind a clean shutdown
+    TAIL     as LAST, or what stood in that sector, and it is told
+    LOG      what stood in that sector, and it is told
+    GONE     the same without a word: the sector is no segment to be seen any more, and the next
+             one was begun by a boot, so that it does not say that this one must be there
+"""
+
+from drybag import layout
+
+SPARED, BLOB, LAST, TAIL, LOG, GONE = "spared", "blob", "last", "tail", "log", "gone"
+_SECTOR = 4096
+_UNIT = 64
+_ROW = 256
+_PARITY_ROW = 15
+_BLANK = b"\xff" * _UNIT
+
+
+def harm(memory, places):
+    """(one of the above, sector, number of its segment or blob chunk or 0).
+
+    `memory`: after the rot; `places`: [(address, bit)], all in one sector.
+    """
+    sector = places[0][0] // _SECTOR
+    image = bytearray(memory[sector * _SECTOR : (sector + 1) * _SECTOR])
+    for address, bit in places:
+        image[address % _SECTOR] ^= 1 << bit
+    prefix = layout.parse_prefix(image[:16])
+    if prefix is None or prefix[1] == layout.SPARE:
+        return SPARED, sector, 0
+    number = prefix[3]
+    if prefix[1] == layout.BLOB:
+        return BLOB, sector, number
+    is_newest = number >= newest_segment(memory)
+    if _repairable(image, places):
+        return LAST if is_newest else SPARED, sector, number
+    if is_newest:
+        return TAIL, sector, number
+    return GONE if _unseen(memory, sector, number) else LOG, sector, number
+
+
+def _unseen(memory, sector, number):
+    """Neither the prefix nor its column's parity shows the segment, nor does the next one."""
+    image = memory[sector * _SECTOR : (sector + 1) * _SECTOR]
+    rebuilt = bytearray(16)
+    for row in range(1, 16):
+        for i in range(16):
+            rebuilt[i] ^= image[row * _ROW + i]
+    if layout.parse_prefix(image[:16]) or layout.parse_prefix(rebuilt):
+        return False
+    for at in range(0, len(memory), _SECTOR):
+        header = layout.parse_log_header(memory[at : at + _UNIT])
+        if header and header.number == number + 1:
+            return not header.prev_units or header.resume
+    return True
+
+
+def _repairable(image, places):
+    """All in one row, and each column that holds something there has its parity."""
+    rows = set()
+    for address, _ in places:
+        row, column = address % _SECTOR // _ROW, address % _ROW // _UNIT
+        at = row * _ROW + column * _UNIT
+        if image[at : at + _UNIT] == _BLANK:
+            continue
+        parity = _PARITY_ROW * _ROW + column * _UNIT
+        if column == 3 or image[parity : parity + _UNIT] == _BLANK:
+            return False
+        rows.add(row)
+    return len(rows) <= 1
+
+
+def newest_segment(memory):
+    """The highest number of a log segment, 0 if there is none."""
+    newest = 0
+    for at in range(0, len(memory), _SECTOR):
+        prefix = layout.parse_prefix(memory[at : at + 16])
+        if prefix and prefix[1] == layout.LOG:
+            newest = max(newest, prefix[3])
+    return newest
