@@ -210,6 +210,57 @@ def test_a_blob_that_is_lost_here_does_not_hold_up_the_rest(tmp_path):
     assert theirs == mine
 
 
+def packed(place_url, monkeypatch):
+    """(Life, its Line) of 20 segments in three packs and two files."""
+    monkeypatch.setattr(offsite, "PACK", 6)
+    life = Life()
+    for _ in range(20):
+        ship(life.write(1), place_url)
+    line = segments.lines_of(open_objects(place_url))[-1]
+    single, packs = line._files()
+    assert [(first, last) for first, last, _ in packs] == [(1, 6), (7, 12), (13, 18)]
+    assert single == {19, 20} and line.numbers() == list(range(1, 21))
+    again, report = restored(place_url)
+    assert report.findings == [] and report.whole and report.segments == 20
+    assert again.rows() == life.rows()
+    return life, line
+
+
+def test_many_small_segments_are_put_together(s3, monkeypatch):
+    packed(s3_url(s3), monkeypatch)
+
+
+def test_a_damaged_pack_costs_what_is_damaged(tmp_path, monkeypatch):
+    url = "dir:%s" % tmp_path
+    life, line = packed(url, monkeypatch)
+    for number in (1, 18):  # a crash between writing a pack and letting the segments go
+        line.place.put(line.file(number), line.read(number).pack())
+    assert restored(url)[1].findings == []
+    name = line._files()[1][1][2]
+    data = line.place.get(name)
+    for at in range(0, len(data), len(data) // 9):
+        line.place.put(name, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        findings = restored(url)[1].findings
+        assert 1 <= len(findings) <= 3 and all("00000" in text for text in findings)
+    line.place.put(name, data[: len(data) // 2])
+    assert 3 <= len(restored(url)[1].findings) <= 4
+    line.place.delete(name)
+    again, report = restored(url)
+    assert len(report.findings) == 6 and len(again.storage.scan("versions")) == 14
+
+
+def test_packs_are_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(offsite, "PACK", 6)
+    monkeypatch.setattr(segments, "PACK_BYTES", 4000)
+    life = Life()
+    url = "dir:%s" % tmp_path
+    for _ in range(20):
+        ship(life.write(1), url)
+    packs = [path.stat().st_size for path in tmp_path.glob("log/*/pack-*")]
+    assert len(packs) >= 3 and max(packs) <= 4000
+    assert restored(url)[0].rows() == life.rows() and restored(url)[1].findings == []
+
+
 # --- damage ---
 
 

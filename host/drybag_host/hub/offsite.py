@@ -23,6 +23,7 @@ from drybag_host.hub.storage import Stale, StorageError, hub_id
 __all__ = ["Offsite", "forget", "open_place_blobs", "shipped_lsn", "start_offsite", "status"]
 
 ROWS = 2000  # of one segment, more where one commit has more
+PACK = 500  # single segments that are put together: a store lists and reads many files slowly
 PACE_S = 0.7  # between segments, unless an ack waits for one
 LEASE_S = 30
 BACKOFF_S = (1.0, 60.0)
@@ -174,7 +175,24 @@ class Offsite(threading.Thread):
             return "more"
         self._write(state, segment)
         self._see(max(upto, segment.last_lsn) if whole else segment.last_lsn)
+        if segment.segment - state.get("packed", 0) > PACK:
+            self._put_together(line)
         return "done" if whole else "more"
+
+    def _put_together(self, line):
+        """Pack the single segments but the newest; not now, if one of them cannot be read."""
+        state = self._state_here()
+        packed = state.get("packed", 0)
+        try:
+            packed = line.pack(packed + 1, state["segment"] - 1)
+        except segments.BadSegment as error:
+            packed = state["segment"]  # a restore will name it; shipping goes on
+            self._audit("offsite-damaged", str(error))
+        self.storage.commit([_row(STATE, json.dumps({**state, "packed": packed}))])
+
+    def _audit(self, what, detail):
+        row = {"at_ms": int(self.clock() * 1000), "what": what, "detail": clean_text(detail, 500)}
+        self.storage.commit([("audits", row)])
 
     def _ship_blob(self, sha):
         if self._remote.have(sha)[1]:
@@ -182,11 +200,7 @@ class Offsite(threading.Thread):
         try:
             data = self.blobs.read(sha)
         except DrybagError as error:  # one lost blob must not keep all the rest at home
-            row = {
-                "at_ms": int(self.clock() * 1000), "what": "offsite-blob",
-                "detail": clean_text("not shipped: %s" % error, 500),
-            }  # fmt: skip
-            self.storage.commit([("audits", row)])
+            self._audit("offsite-blob", "not shipped: %s" % error)
             return
         self._remote.put(sha, data)
 

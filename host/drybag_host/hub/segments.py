@@ -1,7 +1,8 @@
 """Sealed segments of a hub's log, as they lie off-site and in a backup. SPEC.md, "Hub's copies".
 
 A *line* is a chain of segments, `log/LINE/000000000001.jsonl` and so on: the rows that one hub
-wrote, by lsn. Each file names the SHA-256 of the one before; `head.json` names the last.
+wrote, by lsn. Each file names the SHA-256 of the one before; `head.json` names the last. Many
+small segments are put together, unchanged, in `pack-FIRST-LAST.jsonl`.
 """
 
 import json
@@ -18,7 +19,12 @@ __all__ = ["BadSegment", "Line", "Segment", "agrees", "lines_of", "next_line", "
 FORMAT = "drybag-hub-log"
 FORMAT_VERSION = 1
 NO_SHA = "0" * 64
-_LINE = re.compile(r"log/([0-9a-f]{16})-([0-9]{1,6})/(?:([0-9]{12})\.jsonl|head\.json)")
+PACK_BYTES = 16 << 20
+_LINE = re.compile(
+    r"log/([0-9a-f]{16})-([0-9]{1,6})/"
+    r"(?:([0-9]{12})\.jsonl|pack-([0-9]{12})-([0-9]{12})\.jsonl|head\.json)"
+)
+_BEGIN = b'{"format":"%s",' % FORMAT.encode()
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -107,6 +113,7 @@ class Line:
         self.hub = hub
         self.number = number
         self.name = "%s-%d" % (hub, number)
+        self._pack = ("", {})  # the one read last
 
     def file(self, segment):
         return "log/%s/%012d.jsonl" % (self.name, segment)
@@ -138,14 +145,33 @@ class Line:
             return None
         return None
 
+    def _files(self):
+        """({numbers of single segments}, [(first, last, name) of packs])."""
+        single, packs = set(), []
+        for name, _ in self.place.list("log/" + self.name):
+            match = _LINE.fullmatch(name)
+            if match and match[3]:
+                single.add(int(match[3]))
+            elif match and match[4]:
+                packs.append((int(match[4]), int(match[5]), name))
+        return single, packs
+
     def numbers(self):
         """Numbers of the segments that are there, ascending."""
-        found = (_LINE.fullmatch(name) for name, _ in self.place.list("log/" + self.name))
-        return [int(match[3]) for match in found if match and match[3]]
+        single, packs = self._files()
+        for first, last, _ in packs:
+            single.update(range(first, last + 1))
+        return sorted(single)
 
-    def read(self, number):
+    def read(self, number, files=None):
         """One segment. Raises BadSegment, also for one that is not there."""
-        data = self.place.get(self.file(number))
+        single, packs = files or self._files()
+        data = self.place.get(self.file(number)) if number in single else None
+        for first, last, name in packs:
+            if data is None and first <= number <= last:
+                if name != self._pack[0]:
+                    self._pack = (name, _unpack(self.place.get(name) or b""))
+                data = self._pack[1].get(number)
         if data is None:
             raise BadSegment("the file is missing")
         segment = parse(data)
@@ -153,20 +179,46 @@ class Line:
             raise BadSegment("it is the segment of another place: it was moved here")
         return segment
 
+    def pack(self, first, last):
+        """Put single segments first to last, or the first of them, together; the last one packed.
+
+        They are let go only when what was written reads back the same. Raises BadSegment.
+        """
+        pieces, size, before, files = [], 0, None, self._files()
+        for number in range(first, last + 1):
+            segment = self.read(number, files)
+            if before is not None and segment.previous != before.sha:
+                raise BadSegment("%s does not follow the one before" % self.file(number))
+            data = segment.pack()
+            if pieces and size + len(data) > PACK_BYTES:
+                last = number - 1
+                break
+            pieces.append(data)
+            size += len(data)
+            before = segment
+        name = "log/%s/pack-%012d-%012d.jsonl" % (self.name, first, last)
+        whole = b"".join(pieces)
+        self.place.put(name, whole)
+        if self.place.get(name) != whole:
+            raise BadSegment("%s reads back differently" % name)
+        for number in range(first, last + 1):
+            self.place.delete(self.file(number))
+        return last
+
     def segments(self, findings, start=1):
         """Every segment that can be read, in order. What is wrong goes into `findings`, as text.
 
         A gap or damage does not end it: what comes behind is still there.
         """
-        head = self.head()
-        numbers = self.numbers()
-        last = max([*numbers, head["segment"] if head else 0], default=0)
-        if head is None and numbers:
+        head, files = self.head(), self._files()
+        ends = [*files[0], *(last for _, last, _ in files[1])]
+        last = max([*ends, head["segment"] if head else 0], default=0)
+        if head is None and ends:
             findings.append("log/%s/head.json is missing or damaged" % self.name)
         before = None
         for number in range(start, last + 1):
             try:
-                segment = self.read(number)
+                segment = self.read(number, files)
             except BadSegment as error:
                 findings.append("%s: %s" % (self.file(number), error))
                 before = None
@@ -179,6 +231,21 @@ class Line:
                 findings.append("%s: it is not the one that head.json names" % self.file(number))
             before = segment
             yield segment
+
+
+def _unpack(data):
+    """{number: bytes} of the segments in a pack; what cannot be told apart is left out."""
+    out = {}
+    starts = [0]
+    while (at := data.find(b"\n" + _BEGIN, starts[-1])) >= 0:
+        starts.append(at + 1)
+    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        piece = data[start:end]
+        try:
+            out[json.loads(piece.partition(b"\n")[0])["segment"]] = piece
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return out
 
 
 def lines_of(place, hub=None):
