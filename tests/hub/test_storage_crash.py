@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hub_servers import postgres_server, postgres_url
 from drybag.errors import FormatNewer
 from drybag_host.errors import HostDiskFull, Usage
 from drybag_host.hub import postgres as postgres_module
+from drybag_host.hub import sqlite as sqlite_module
 from drybag_host.hub.storage import StorageBusy, StorageError, StorageInUse, open_storage
 
 HERE = Path(__file__).parent
@@ -295,3 +297,48 @@ def test_secrets_and_wrong_servers(tmp_path):
     with pytest.raises(Exception, match="no such database"):
         open_storage("sqlite:%s" % (tmp_path / "nothing"), readonly=True)
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_database_that_another_process_holds_is_busy(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_module, "BUSY_MS", 100)
+    url = "sqlite:%s" % (tmp_path / "hub.sqlite3")
+    with open_storage(url) as storage:
+        storage_writer.commit(storage, "ada", 1)
+        with contextlib.closing(apsw.Connection(storage.path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageBusy):
+                storage_writer.commit(storage, "ada", 2)
+            assert storage.counts("versions") == 1  # reading goes on
+            other.execute("COMMIT")
+        storage_writer.commit(storage, "ada", 2)
+    assert check(url, 2) == 2
+
+
+def test_a_deadlock_that_the_server_ends_is_tried_again(postgres):
+    """A real one: each of two transactions waits for what the other has locked."""
+    with postgres_url(postgres) as url, open_storage(url) as storage:
+        storage_writer.commit(storage, "ada", 1)
+        other = storage._connect()
+        other.execute("SET deadlock_timeout = '20s'")  # so that ours is the one that ends
+        other.execute("BEGIN")
+        other.execute("UPDATE heads SET title = 'x' WHERE owner = 'ada'")
+        failed = []
+        begin = storage._begin
+
+        def locked():
+            begin()
+            storage._writer.execute("SET LOCAL deadlock_timeout = '50ms'")
+            if not failed:  # the other one waits for our row now, we come to wait for its
+                failed.append(threading.Thread(target=wait))
+                failed[0].start()
+                time.sleep(0.2)
+
+        def wait():
+            other.execute("SELECT lsn FROM log_position FOR UPDATE")
+            other.execute("ROLLBACK")
+
+        storage._begin = locked
+        storage.commit([("heads", {"owner": "ada", "kind": 1, "uid": b"ada 1", "pos": 7})])
+        failed[0].join(30)
+        other.close()
+        assert storage.scan("heads")[0]["pos"] == 7
