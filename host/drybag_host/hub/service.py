@@ -291,17 +291,20 @@ class Service:
             reply.ack, reply.ack_check = taken.request.acked, taken.request.ack_check
 
     def _holds(self, device):
-        """True if deletions of this device wait for the owner."""
-        for row in self.held(device["owner"]):
-            version = self.storage.get("versions", [(row["owner"], row["pos"])])[0]
-            if version["device"] == device["device"]:
-                return True
-        return False
+        """True if deletions of this device wait for the owner.
 
-    def held(self, owner):
-        """Rows of deletions that wait for the owner's word, newest first."""
-        rows = self.storage.scan("held", "", (owner,), descending=True)
-        return [row for row in rows if not row["decided_ms"]]
+        Those before a page of decided ones are not looked for: it is asked with every request.
+        """
+        owner, after = device["owner"], None
+        while True:
+            page = self.storage.scan("held", "", (owner,), after, PAGE, descending=True)
+            waiting = [(owner, row["pos"]) for row in page if not row["decided_ms"]]
+            rows = self.storage.get("versions", waiting)
+            if any(row["device"] == device["device"] for row in rows):
+                return True
+            if len(page) < PAGE or not waiting:
+                return False
+            after = (page[-1]["pos"],)
 
     def _changes(self, reply, taken, key):
         """The items of the reply; sets its cursor and flags."""
