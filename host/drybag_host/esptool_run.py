@@ -37,7 +37,7 @@ _FAILURES = (
     (r"This chip is (\S+), not ", WrongChip, ""),
     (r"Failed to connect|Wrong boot mode|autodetect chip type", LinkTimeout, _DOWNLOAD_HINT),
     (r"port that is not open|disconnected|multiple access|stopped responding|No more data|"
-     r"Broken pipe|Errno 5\]|"
+     r"Broken pipe|Errno 5\]|Input/output error|"
      r"Connection reset|No such device|Errno 19\]|timeout|timed out|stream stopped|"
      r"Serial noise|head of packet|Invalid SLIP|Read more than|Expected digest", LinkLost, ""),
 )  # fmt: skip

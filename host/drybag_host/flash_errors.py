@@ -23,7 +23,7 @@ class EsptoolMissing(HostError):
 
 class EsptoolFailed(HostError):
     exit_code = 37
-    hint = "check cable and supply; with --debug esptool's own words are shown"
+    hint = "check cable and supply and run the command again"
 
 
 class WrongChip(HostError):

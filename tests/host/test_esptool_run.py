@@ -102,6 +102,7 @@ def test_no_esptool_or_another(source, says, tmp_path, monkeypatch):
         ("MD5 of file does not match data in flash!", NotVerified),
         ("The chip stopped responding.", LinkLost),
         ("Attempting to use a port that is not open\nNote: This error originates", LinkLost),
+        ("Could not configure port: (5, 'Input/output error')", LinkLost),
         ("Failed to connect to ESP32: No serial data received.\nFor troubleshooting", LinkTimeout),
         ("Could not open COM3, the port is busy or doesn't exist.\n(Errno 11)", PortBusy),
         ("Active security features detected, erasing flash is disabled", EsptoolFailed),

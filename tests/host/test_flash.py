@@ -195,6 +195,8 @@ def test_the_cable_pulled_and_run_again(flash_home, run, small, chip, mpy_cache)
         chip.cuts.append(where)
         code = cli.main(["flash", "emu:b", "--board", str(small.file), "--quiet"])
         assert code == 13, where
+        error = run("status", "emu:b", "--wait", "0", code=42)["error"]
+        assert "invalid header" in error["message"] and "drybag flash" in error["hint"]
         board.stop()
         now = board.image.read_bytes()
         assert steps.starts(now, small) is None and steps.cut(now, pim) == steps.used_pim(), where

@@ -15,6 +15,7 @@ from collections import deque
 
 from .console import Console
 from .files import NO_FAULTS, clear_under_way, read_counters, read_json, write_json
+from .first_stage import refusal
 from .netfaults import FaultNet
 from .processor import Processor
 from .rom.nor import NorFlash
@@ -25,6 +26,7 @@ _CRASHES_IN_A_ROW = 5
 _CRASH_S = 1.0
 _RESETS_A_SECOND = 10
 _BREATH_S = 0.2
+_LOOP_S = 0.3  # between two tries of a chip that finds nothing to start
 
 
 def _fell(op, address, state):
@@ -166,6 +168,12 @@ class Supervisor:
         self._net.wake()
         self._held = False
         self._boot_later = None
+        words = refusal(lambda at, n: os.pread(self._image_fd, n, at), self._chip.get("chip"))
+        if words:
+            self.save_state()
+            self.console.say(words)
+            self._boot_later = (time.monotonic() + _LOOP_S, WDT_RESET, run_main, enter_raw)
+            return
         self._boots += 1
         self.save_state()
         self._started_at = time.monotonic()

@@ -55,8 +55,8 @@ def _after_pull(target, found, home, folder, out, tool):
     return RecordsElsewhere(
         "%s. Nothing was written; a verified backup of its %d records is in %s"
         % (found, records, folder),
-        "1. run the same command with --erase-pim %s  2. drybag restore %s %s"
-        % (name, folder, target),
+        "1. run the same command with --erase-pim %s  2. drybag restore %s %s  3. if it had a hub "
+        "or Wi-Fi, set them up again: a backup has no passwords" % (name, folder, target),
         **found.details,
         backup=folder,
         records=records,
@@ -69,4 +69,5 @@ def _dump(target, row, home, name):
         data = tool.read(row["offset"], row["size"])
     disk.make_dirs(os.path.dirname(path))
     disk.replace_file(path, data)
+    os.chmod(path, 0o600)  # the handset's own settings are among the records
     return path
