@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -48,6 +49,7 @@ def serve(args):
     if args.ack == "offsite" and not args.offsite:
         raise Usage("--ack offsite needs --offsite URL", "name where the off-site copy is")
     make_data(args)
+    _prepare()
     with contextlib.ExitStack() as stack:
         storage = stack.enter_context(open_storage(storage_url(args), serve=True))
         blobs = stack.enter_context(open_blobs(blobs_url(args)))
@@ -70,6 +72,17 @@ def serve(args):
         _run(server, bound, hub)
     args.out.say("stopped; what was acknowledged is on this disk")
     return 0
+
+
+def _prepare():
+    """As many connections as the system allows; a log on stderr of what is the hub's own fault."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 def _offsite(stack, args, storage, blobs):
