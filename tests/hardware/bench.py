@@ -17,15 +17,19 @@ def content(record):
 class Bench:
     """`power`: name of a switch, or None; `flash_ok`, `erase_ok`: what else may be done."""
 
-    def __init__(self, target, power, power_config, cuts, board, flash_ok, erase_ok):
+    def __init__(
+        self, target, power, power_config, cuts, board, micropython, flash_ok, erase_ok
+    ):  # fmt: skip
         self.target = target
         self.power = power
         self.power_words = ["--power", power, "--cuts", str(cuts)] if power else []
         if power_config:
             self.power_words += ["--power-config", power_config]
-        self.board = board
-        self.flash_ok = flash_ok
-        self.erase_ok = erase_ok
+        self.flash_words = ["--board", board] if board else []
+        if micropython:
+            self.flash_words += ["--micropython", micropython]
+        self.flash_ok = bool(board and (flash_ok or erase_ok))
+        self.erase_ok = bool(board and erase_ok)
         self.info = {}
         self._before = {}
 

@@ -161,9 +161,19 @@ def test_power_cuts_lose_nothing(bench, drybag, filled, tmp_path):
 
 
 def test_new_firmware_keeps_every_record(bench, drybag, filled):
-    if not (bench.flash_ok and bench.board):
+    if not bench.flash_ok:
         pytest.skip("writes the firmware anew: --flash-ok --board B allows it")
-    pytest.importorskip("drybag_host.commands.flash")
     before = {key: content(record) for key, record in bench.records().items()}
-    drybag("flash", bench.target, "--board", bench.board, "--app-only")
+    drybag("flash", bench.target, *bench.flash_words)
+    assert {key: content(record) for key, record in bench.records().items()} == before
+
+
+def test_a_restore_onto_an_erased_board_is_complete(bench, drybag, filled, tmp_path):
+    if not bench.erase_ok:
+        pytest.skip("erases ALL RECORDS, and restores them: --erase-ok --board B allows it")
+    before = {key: content(record) for key, record in bench.records().items()}
+    assert drybag("pull", bench.target, tmp_path / "backup")["verified"]
+    drybag("flash", bench.target, *bench.flash_words, "--erase-pim", bench.info["name"])
+    assert bench.records() == {}
+    drybag("restore", tmp_path / "backup", bench.target, "--yes")
     assert {key: content(record) for key, record in bench.records().items()} == before
