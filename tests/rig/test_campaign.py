@@ -225,7 +225,8 @@ def test_a_worker_that_dies_leaves_that_state_not_judged(monkeypatch):
 # --- stopping and going on -------------------------------------------------------------------
 
 
-def test_ctrl_c_leaves_a_report_and_resume_goes_on(tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_report_and_resume_goes_on(tmp_path, stop):
     words = ["--json", "rig", "run", "--jobs", "2", "--report", str(tmp_path / "report")]
     words += [word for name in ("undeletes", "updates") for word in ("--workload", name)]
     root = Path(__file__).resolve().parents[2]
@@ -234,7 +235,7 @@ def test_ctrl_c_leaves_a_report_and_resume_goes_on(tmp_path):
     running = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, env=env)
     saved = Path(os.environ["DRYBAG_HOME"]) / "rig" / "campaign.json"
     time.sleep(2)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(stop)
     first = json.loads(running.communicate(timeout=60)[0])
     assert running.returncode == 130 and first["partial"] and saved.exists()
     assert json.loads((tmp_path / "report" / "report.json").read_text())["partial"]

@@ -1,33 +1,22 @@
 """The fixture `powercut` in somebody else's test suite."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from drybag_host.rig.comparison import APPS
 from drybag_host.rig.replay import replay
 
-APP = """
-def setup():
-    global log
-    log = open("/log.txt", "a")
-
-
-def step(n):
-    log.write("line %d\\n" % n)
-    log.flush()
-    return n
-
-
-def check(acked):
-    lines = open("/log.txt").read().split("\\n")
-    return ["record lost: line %d" % n for n in acked if "line %d" % n not in lines]
-"""
-TEST_APP = """
-def test_my_log(powercut):
-    powercut.run("my_app.py", states=150)
-"""
+README = Path(__file__).resolve().parents[2] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)
+APP = next(block for block in BLOCKS if block.startswith("# my_app.py"))
+# as README.md has it, with fewer states
+TEST_APP = next(block for block in BLOCKS if "powercut" in block).replace(
+    'run("my_app.py")', 'run("my_app.py", states=150)'
+)
 FUNCTIONS = """
 def write(flash, acked):
     for n in range(4):
@@ -61,7 +50,12 @@ def suite(folder, test, **files):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_an_app_that_loses_records_fails_with_ids(tmp_path):
+def test_the_readmes_example_is_ten_lines():
+    code = [line for line in APP.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(code) == 10 and "states=150" in TEST_APP
+
+
+def test_the_readmes_app_loses_records_and_fails_with_ids(tmp_path):
     code, said = suite(tmp_path, TEST_APP, my_app=APP)
     assert code == 1
     assert "powercut: my_app.py lost something in" in said

@@ -24,6 +24,7 @@ _MOST = 50
 _MOST_DUMPS = 3
 _LONGEST_CHAIN = 4
 _OPERATIONS = 12
+_SECTOR = 4096
 _TOLD = ("number", "how", "fell", "cut", "faults", "boots")
 _LETTER = {name: letter for letter, name in plan.LETTERS.items()}
 
@@ -54,7 +55,10 @@ class Life:
 
 class Keeper:
     """Knows the last lives of a board and keeps them when asked. `board`: the EmulatedBoard, None
-    for a real one. `trace`: the file that the board's flash commands go to."""
+    for a real one. `trace`: the file that the board's flash commands go to.
+
+    `wear`: {sector of the flash: [erases, programs]} of all lives between two cuts.
+    """
 
     def __init__(self, target, seed, board, trace):
         self.target = target
@@ -62,6 +66,7 @@ class Keeper:
         self.board = board
         self.trace = trace
         self.kept = {}
+        self.wear = {}
         self._dumps = 0
         self._chain = []
         self._after = None
@@ -83,7 +88,7 @@ class Keeper:
         life.fell = fell
         if self.board is not None:
             life.trace = self.trace.read_bytes() if self.trace.exists() else b""
-            commands = len(read_trace(self.trace)) if life.trace else 0
+            commands = self._count() if life.trace else 0
             torn = bool(fell and fell["op"])
             life.cut = (
                 (commands - 1, _LETTER[fell["state"]], seed) if torn else (commands, "c", 1)
@@ -96,6 +101,13 @@ class Keeper:
         self._told = {"oracle": _oracle(oracle), "operations": [
             {"ops": [_op(op) for op in ops], "seq": seq} for ops, seq in self._operations
         ]}  # fmt: skip
+
+    def _count(self):
+        """How many flash commands this life gave; each sector's are added up."""
+        commands = read_trace(self.trace)
+        for op, address, _ in commands:
+            self.wear.setdefault(address // _SECTOR, [0, 0])[op != "erase"] += 1
+        return len(commands)
 
     def _flash(self):
         board = self.board

@@ -217,6 +217,7 @@ class _Bench:
             report.failures.append(
                 Failure(word, how, *map(str, problem))
             )
+        self._wear(run.keeper.wear)
         self._not_judged(len(run.cuts) - len(judged))
         clean = sum(cut.how in AT_RANDOM and not cut.failed for cut in judged)
         bound = "" if report.failures or self.switch.reset_only else bound_text(clean)
@@ -237,6 +238,15 @@ class _Bench:
         else:
             report.places = {"estimate from what was acknowledged": _estimate(run.oracle)}
         report.exposure = exposure(report.places)
+
+    def _wear(self, wear):
+        """Erases and programs of each sector of the partition."""
+        for number, (erases, programs) in wear.items():
+            number -= self._pim.offset // SECTOR_BYTES
+            if 0 <= number < self._pim.size // SECTOR_BYTES:
+                sector = self.report.sectors.setdefault(number, SectorResult())
+                sector.erases += erases
+                sector.programs += programs
 
     def _not_judged(self, unjudged):
         error = self.stopped_by

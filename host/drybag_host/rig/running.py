@@ -1,6 +1,9 @@
 """`drybag rig run` on the emulated flash: progress, Ctrl-C, resume, the report."""
 
+import contextlib
 import json
+import signal
+import threading
 import time
 
 from drybag_host.emulator.files import drybag_home, write_json
@@ -95,7 +98,7 @@ class Runner:
                 count_text(self.campaign.report.distinct, "state"),
                 count_text(self.resumed, "job"),
             ))  # fmt: skip
-        with self.out.progress("states", None, "state") as self._progress:
+        with self.out.progress("states", None, "state") as self._progress, _ends_cleanly():
             try:
                 self.campaign.run()
             except KeyboardInterrupt:
@@ -103,7 +106,7 @@ class Runner:
         report = self.campaign.snapshot()
         report.run["seconds"] = self._seconds()
         over = self.campaign.stop and not self._until
-        report.partial = report.partial or interrupted or over
+        report.partial = interrupted or over or (report.partial and not self._until)
         if interrupted:
             self.save()
         else:
@@ -169,6 +172,23 @@ class Runner:
             self.out.say("'drybag rig replay ID' shows one step by step")
         if interrupted:
             self.out.say("stopped: the same command with --resume goes on")
+
+
+@contextlib.contextmanager
+def _ends_cleanly():
+    """SIGTERM, as a time limit of CI sends it, is Ctrl-C here: a report, and --resume goes on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt
 
 
 def summary(report):
