@@ -194,10 +194,10 @@ def _interrupt(number, frame):
 def summary(report):
     """One line: how many states, how fast, what became of them."""
     seconds = report.run["seconds"]
-    text = "%s judged (%s given, equal ones once), %s boots, in %s: %.0f a second" % (
-        count_text(report.distinct, "state"), "{:,}".format(report.total),
-        "{:,}".format(report.boots), duration_text(seconds),
-        report.distinct / max(seconds, 0.001),
+    boots = "{:,} boots, ".format(report.boots) if report.boots >= report.distinct else ""
+    text = "%s judged (%s given, equal ones once), %sin %s: %.0f a second" % (
+        count_text(report.distinct, "state"), "{:,}".format(report.total), boots,
+        duration_text(seconds), report.distinct / max(seconds, 0.001),
     )  # fmt: skip
     verdict = []
     if report.failures:

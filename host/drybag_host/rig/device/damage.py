@@ -7,8 +7,8 @@
              was written last looks like a write that a cut ended; not behind a clean shutdown
     TAIL     as LAST, or what stood in that sector, and it is told
     LOG      what stood in that sector, and it is told
-    GONE     the same without a word: the sector is no segment to be seen any more, and the next
-             one was begun by a boot, so that it does not say that this one must be there
+    GONE     the same without a word: the sector is no segment to be seen any more, and there is no
+             next one, or it was begun by a boot and does not say that this one must be there
 """
 
 from drybag import layout
@@ -39,9 +39,9 @@ def harm(memory, places):
     is_newest = number >= newest_segment(memory)
     if _repairable(image, places):
         return LAST if is_newest else SPARED, sector, number
-    if is_newest:
-        return TAIL, sector, number
-    return GONE if _unseen(memory, sector, number) else LOG, sector, number
+    if _unseen(memory, sector, number):
+        return GONE, sector, number
+    return TAIL if is_newest else LOG, sector, number
 
 
 def _unseen(memory, sector, number):
