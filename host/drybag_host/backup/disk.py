@@ -136,6 +136,14 @@ def read_file(path, limit_bytes=None):
         return file.read() if limit_bytes is None else file.read(limit_bytes)
 
 
+def pieces(file, offset, piece_bytes=1 << 18):
+    """The bytes of an open file from `offset` on; closes it."""
+    with explained(file.name), file:
+        file.seek(offset)
+        while piece := file.read(piece_bytes):
+            yield piece
+
+
 def free_bytes(path):
     """Free space where `path` is or will be, in bytes."""
     path = os.path.abspath(path)

@@ -35,13 +35,7 @@ class DirBlobs(BlobStore):
             file = open(self._place(name), "rb")
         except FileNotFoundError:
             raise missing(name) from None
-        return self._pieces(file, offset)
-
-    def _pieces(self, file, offset):
-        with disk.explained(file.name), file:
-            file.seek(offset)
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
+        return disk.pieces(file, offset)
 
     def size(self, sha):
         return self._file_size(self._place(_hex(sha)))

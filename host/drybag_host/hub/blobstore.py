@@ -21,6 +21,7 @@ from hashlib import sha256
 from drybag import layout
 from drybag.errors import BadBlob, BadInput, NotFound, TooLarge
 from drybag_host.errors import HostError, Usage
+from drybag_host.hub.storage import Closing
 
 __all__ = ["BlobStore", "MemoryBlobs", "WrongOffset", "open_blobs"]
 
@@ -37,7 +38,7 @@ class WrongOffset(HostError):
         self.have = have
 
 
-class BlobStore:
+class BlobStore(Closing):
     """Base of the stores: checks and the order of things. They fill in what raises here."""
 
     url = ""
@@ -90,16 +91,6 @@ class BlobStore:
 
     def _append(self, name, size, offset, chunks):
         raise NotImplementedError
-
-    def close(self):
-        """Let go of connections."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
-        return False
 
 
 class MemoryBlobs(BlobStore):

@@ -75,13 +75,7 @@ class DirObjects:
             file = open(self._place(name), "rb")
         except FileNotFoundError:
             return None
-        return self._pieces(file, offset)
-
-    def _pieces(self, file, offset):
-        with disk.explained(file.name), file:
-            file.seek(offset)
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
+        return disk.pieces(file, offset)
 
     def size(self, name):
         path = self._place(name)

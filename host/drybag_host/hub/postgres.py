@@ -19,7 +19,7 @@ from drybag.errors import FormatNewer
 from drybag_host.errors import HostDiskFull, NoSuchTarget, Usage
 from drybag_host.hub import sqltext
 from drybag_host.hub.schema import FORMAT
-from drybag_host.hub.storage import Storage, StorageBusy, StorageError
+from drybag_host.hub.storage import StorageBusy, StorageError
 
 READERS = 8
 CONNECT_S = 10
@@ -36,20 +36,20 @@ SETTINGS = (
 )
 
 
-class PostgresStorage(Storage):
+class PostgresStorage(sqltext.SqlStorage):
     """`postgresql://USER@HOST/DATABASE`; the password comes from PGPASSWORD or ~/.pgpass.
 
     Raises StorageError, StorageBusy, FormatNewer, Usage.
     """
+
+    mark = "%s"
 
     def __init__(self, url, readonly=False):
         super().__init__()
         _refuse_password(url)
         self.url = url
         self.readonly = readonly
-        self._writer = None
         self._pinned = threading.local()
-        self._lsn = self._first = 0
         self._pool = psycopg_pool.ConnectionPool(
             url, min_size=0, max_size=READERS, timeout=CONNECT_S, open=False,
             kwargs={"autocommit": True, "connect_timeout": CONNECT_S},
@@ -125,21 +125,26 @@ class PostgresStorage(Storage):
                 yield cursor
 
     @contextlib.contextmanager
+    def _one_moment(self, db):
+        if db.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            yield  # in a batch, which nobody else can write beside, or in a snapshot
+            return
+        db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield
+        finally:
+            db.execute("COMMIT")
+
+    @contextlib.contextmanager
     def snapshot(self):
         with self._explained(), self._pool.connection() as db, db.cursor(binary=True) as cursor:
-            with _snapshot(cursor):
+            with self._one_moment(cursor):
                 cursor.execute("SELECT lsn FROM log_position").fetchone()
                 self._pinned.cursor = cursor
                 try:
                     yield
                 finally:
                     self._pinned.cursor = None
-
-    def last_lsn(self):
-        if self._mine() and self._begun:
-            return self._lsn
-        with self._reading() as db:
-            return db.execute("SELECT lsn FROM log_position").fetchone()[0]
 
     def _get(self, table, keys):
         if len(keys) == 1:
@@ -150,27 +155,10 @@ class PostgresStorage(Storage):
                 ", ".join(table.key), ", ".join("%%s::%s" % t for t in types))  # fmt: skip
             values = [list(column) for column in zip(*keys, strict=True)]
         statement = "%s WHERE %s" % (sqltext.select(table), condition)
-        with self._reading() as db:
-            rows = db.execute(statement, values).fetchall()
+        rows = self._query(statement, values)
         found = [dict(zip(table.names, row, strict=True)) for row in rows]
         by_key = {table.key_of(row): row for row in found}
         return [by_key.get(key) and dict(by_key[key]) for key in keys]
-
-    def _scan(self, table, *span):
-        statement, values = sqltext.scan(table, *span, "%s")
-        with self._reading() as db:
-            rows = db.execute(statement, values).fetchall()
-        return [dict(zip(table.names, row, strict=True)) for row in rows]
-
-    def _counts(self, table, prefix):
-        condition = sqltext.equal(table.key[: len(prefix)], "%s")
-        with self._reading() as db:
-            sql = "SELECT count(*) FROM %s WHERE %s" % (table.name, condition)
-            return db.execute(sql, prefix).fetchone()[0]
-
-    def _changed(self, after_lsn, limit):
-        with self._reading() as db, _snapshot(db):
-            return sqltext.changed(db.execute, after_lsn, limit, "%s")
 
     # --- writing ---
 
@@ -220,24 +208,15 @@ class PostgresStorage(Storage):
         self._lsn = lsn
         return lsn
 
-    def _finish(self):
-        if self._lsn == self._first:
-            self._abort()
-            return
-        try:
-            with self._explained():
-                self._writer.execute("UPDATE log_position SET lsn = %s", (self._lsn,))
-                self._writer.execute("COMMIT")
-        except BaseException:
-            # whether a COMMIT that broke off was carried out is not known: nothing is promised
-            self._drop_writer()
-            raise
-
     def _abort(self):
         try:
             self._writer.execute("ROLLBACK")
         except psycopg.Error:
             self._drop_writer()
+
+    def _give_up(self):
+        # whether a COMMIT that broke off was carried out is not known: nothing is promised
+        self._drop_writer()
 
     def _drop_writer(self):
         if self._writer is not None:
@@ -273,19 +252,6 @@ def ddl():
     yield "INSERT INTO log_position VALUES (0)"
     yield "CREATE TABLE drybag_format (version int NOT NULL)"
     yield "INSERT INTO drybag_format VALUES (%d)" % FORMAT
-
-
-@contextlib.contextmanager
-def _snapshot(cursor):
-    """All reads of the block see one moment."""
-    if cursor.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        yield  # in a batch, which nobody else can write beside
-        return
-    cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    try:
-        yield
-    finally:
-        cursor.execute("COMMIT")
 
 
 def _refuse_unsafe(db):

@@ -17,7 +17,7 @@ from drybag_host.backup import disk
 from drybag_host.errors import HostDiskFull, NoSuchTarget, Usage
 from drybag_host.hub import sqltext
 from drybag_host.hub.schema import FORMAT
-from drybag_host.hub.storage import Storage, StorageBusy, StorageError, StorageInUse
+from drybag_host.hub.storage import StorageBusy, StorageError, StorageInUse
 
 SAFE_LIBRARY = 3051003
 APPLICATION_ID = 0x44724842
@@ -27,11 +27,10 @@ WRITER_CACHE_KIB = 65_536
 READER_CACHE_KIB = 8_192
 CHECKPOINT_PAGES = 2_000
 TYPES = {"int": "INTEGER", "text": "TEXT", "octets": "BLOB", "hash": "BLOB"}
-UPDATE_LSN = "UPDATE log_position SET lsn = ?"
 UPSERTS = sqltext.upserts("?")
 
 
-class SqliteStorage(Storage):
+class SqliteStorage(sqltext.SqlStorage):
     """`sqlite:PATH`. `serve`: take the file for this process; `readonly`: never write.
 
     Raises StorageInUse, StorageError, FormatNewer, NoSuchTarget (readonly, no file).
@@ -53,8 +52,6 @@ class SqliteStorage(Storage):
         self._readers = deque()
         self._pinned = threading.local()
         self._exit = contextlib.ExitStack()
-        self._writer = None
-        self._lsn = 0
         try:
             if serve:
                 self._exit.enter_context(_one_hub(self.path))
@@ -97,9 +94,7 @@ class SqliteStorage(Storage):
         flags = apsw.SQLITE_OPEN_READONLY if readonly else (
             apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         )  # fmt: skip
-        connection = apsw.Connection(
-            self.path, flags=flags, vfs=self.vfs, statementcachesize=200
-        )
+        connection = apsw.Connection(self.path, flags=flags, vfs=self.vfs, statementcachesize=200)
         connection.set_busy_timeout(BUSY_MS)
         for pragma in ("synchronous = FULL", "fullfsync = 1", "checkpoint_fullfsync = 1",
                        "cache_size = -%d" % cache_kib, "trusted_schema = 0"):  # fmt: skip
@@ -167,18 +162,25 @@ class SqliteStorage(Storage):
                 connection.close()
 
     @contextlib.contextmanager
+    def _one_moment(self, db):
+        if db.in_transaction:  # a batch's, or a snapshot's
+            yield
+            return
+        db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            db.execute("COMMIT")
+
+    @contextlib.contextmanager
     def snapshot(self):
-        with self._explained(), self._reader() as connection, _snapshot(connection):
+        with self._explained(), self._reader() as connection, self._one_moment(connection):
             _one(connection, "SELECT lsn FROM log_position")  # the moment is that of a first read
             self._pinned.connection = connection
             try:
                 yield
             finally:
                 self._pinned.connection = None
-
-    def last_lsn(self):
-        with self._reading() as db:
-            return _one(db, "SELECT lsn FROM log_position")
 
     def _get(self, table, keys):
         statement = "%s WHERE %s" % (sqltext.select(table), sqltext.equal(table.key, "?"))
@@ -188,21 +190,6 @@ class SqliteStorage(Storage):
                 row = next(db.execute(statement, key), None)
                 out.append(row and dict(zip(table.names, row, strict=True)))
         return out
-
-    def _scan(self, table, *span):
-        statement, values = sqltext.scan(table, *span, "?")
-        with self._reading() as db:
-            rows = db.execute(statement, values)
-            return [dict(zip(table.names, row, strict=True)) for row in rows]
-
-    def _counts(self, table, prefix):
-        condition = sqltext.equal(table.key[: len(prefix)], "?")
-        with self._reading() as db:
-            return _one(db, "SELECT count(*) FROM %s WHERE %s" % (table.name, condition), prefix)
-
-    def _changed(self, after_lsn, limit):
-        with self._reading() as db, _snapshot(db):
-            return sqltext.changed(db.execute, after_lsn, limit, "?")
 
     # --- writing ---
 
@@ -224,19 +211,10 @@ class SqliteStorage(Storage):
         self._lsn = lsn
         return lsn
 
-    def _finish(self):
-        if self._lsn == self._first:
-            self._rollback()
-            return
-        try:
-            with self._explained():
-                self._writer.execute(UPDATE_LSN, (self._lsn,))
-                self._writer.execute("COMMIT")
-        except BaseException:
-            self._rollback()
-            raise
-
     def _abort(self):
+        self._rollback()
+
+    def _give_up(self):
         self._rollback()
 
     def _rollback(self):
@@ -289,19 +267,6 @@ def ddl():
 
 def _one(connection, sql, values=()):
     return next(connection.execute(sql, values))[0]
-
-
-@contextlib.contextmanager
-def _snapshot(connection):
-    """All reads of the block see one moment; in a batch they do anyway."""
-    if connection.in_transaction:
-        yield
-        return
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("COMMIT")
 
 
 def _path(url):

@@ -1,6 +1,10 @@
-"""The SQL that both databases understand, made from the schema. `mark`: their placeholder."""
+"""What both databases have in common: their SQL, made from the schema, and how it is used.
+
+`mark`: the placeholder of a value, "?" or "%s".
+"""
 
 from drybag_host.hub.schema import TABLES
+from drybag_host.hub.storage import Storage
 
 SHIPPED = [table for table in TABLES.values() if table.shipped]
 
@@ -76,3 +80,59 @@ def changed(execute, after_lsn, limit, mark):
             out.append((row[-1], order, dict(zip(table.names, row, strict=True))))
     out.sort(key=lambda entry: entry[:2])
     return [(SHIPPED[order].name, row) for _, order, row in out]
+
+
+class SqlStorage(Storage):
+    """Base of both. They give `_reading` (a context manager of what executes), `_one_moment` (all
+    reads of a block see the same), `_explained`, `_writer`, `_give_up` (after a failed COMMIT)."""
+
+    mark = "?"
+    _writer = None
+    _lsn = _first = 0
+
+    def _query(self, statement, values=()):
+        with self._reading() as db:
+            return list(db.execute(statement, values))
+
+    def last_lsn(self):
+        if self._mine() and self._begun:
+            return self._lsn
+        return self._query("SELECT lsn FROM log_position")[0][0]
+
+    def _scan(self, table, *span):
+        rows = self._query(*scan(table, *span, self.mark))
+        return [dict(zip(table.names, row, strict=True)) for row in rows]
+
+    def _counts(self, table, prefix):
+        condition = equal(table.key[: len(prefix)], self.mark)
+        sql = "SELECT count(*) FROM %s WHERE %s" % (table.name, condition)
+        return self._query(sql, prefix)[0][0]
+
+    def _changed(self, after_lsn, limit):
+        with self._reading() as db, self._one_moment(db):
+            return changed(db.execute, after_lsn, limit, self.mark)
+
+    def _finish(self):
+        if self._lsn == self._first:
+            self._abort()
+            return
+        try:
+            with self._explained():
+                update = "UPDATE log_position SET lsn = " + self.mark
+                self._writer.execute(update, (self._lsn,))
+                self._writer.execute("COMMIT")
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _reading(self):
+        raise NotImplementedError
+
+    def _one_moment(self, db):
+        raise NotImplementedError
+
+    def _explained(self):
+        raise NotImplementedError
+
+    def _give_up(self):
+        raise NotImplementedError

@@ -28,6 +28,7 @@ from drybag_host.errors import HostError, Usage
 from drybag_host.hub.schema import TABLES, BadRow
 
 __all__ = [
+    "Closing",
     "Stale",
     "Storage",
     "StorageBusy",
@@ -56,7 +57,21 @@ class StorageInUse(HostError):
     exit_code = 61
 
 
-class Storage:
+class Closing:
+    """Something with close() as a context manager."""
+
+    def close(self):
+        """Let go of files and connections; nothing that was committed depends on it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+        return False
+
+
+class Storage(Closing):
     """Base of the backends: locking, batches, checks. They fill in the methods that raise here.
 
     `_begin`, `_put`, `_finish`, `_abort` are called with the lock held, by the thread that has
@@ -219,16 +234,6 @@ class Storage:
 
     def _abort(self):
         raise NotImplementedError
-
-    def close(self):
-        """Let go of files and connections; nothing that was committed depends on it."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
-        return False
 
 
 def _table(name):
