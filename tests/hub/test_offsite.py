@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from drybag.errors import FormatNewer, NotFound
 from drybag_host.errors import NoSuchTarget, Usage
 from drybag_host.hub import checking, offsite, segments
+from drybag_host.hub.blobstore import MemoryBlobs
 from drybag_host.hub.memory import MemoryStorage
 from drybag_host.hub.objects import RemoteFailed, open_objects
 from drybag_host.hub.offsite import Offsite, shipped_lsn, start_offsite, status
@@ -193,6 +194,24 @@ def test_of_two_hub_processes_one_ships(postgres, tmp_path):
                     assert second.wait(life.lsn, 30)
             again, report = restored(url)
             assert report.findings == [] and again.rows() == life.rows()
+
+
+def test_after_a_kill_the_next_process_ships_at_once(tmp_path):
+    database = "sqlite:%s" % (tmp_path / "hub.sqlite3")
+    with open_storage(database) as storage:
+        Offsite("dir:%s" % tmp_path, storage, MemoryBlobs())._lease()  # and never gave it back
+    with open_storage(database, serve=True) as storage:
+        life = Life(storage).write(1)
+        copies = Offsite("dir:%s" % (tmp_path / "away"), storage, life.blobs)
+        assert copies.step() == "done"
+    with open_storage(database) as storage:
+        copies = Offsite("dir:%s" % (tmp_path / "away"), storage, life.blobs)
+        assert copies.step() == ""  # another process may be at it
+        now = time.time()
+        copies.clock = lambda: now + offsite.LEASE_S + 1
+        life.storage = storage
+        life.write(1)
+        assert copies.step() == "done"
 
 
 def test_a_blob_that_is_lost_here_does_not_hold_up_the_rest(tmp_path):

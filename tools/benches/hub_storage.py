@@ -2,8 +2,8 @@
 
 One writer, as in a hub process: a commit of 20 entries writes what the service writes for them
 (versions, heads, stream, mark, owner). Pages are counted, so the growth does not depend on what
-else this computer does: of SQLite its page reads beside the cache and pages written; of PostgreSQL
-the blocks it touched and its WAL.
+else this computer does: those that a commit touches, those of them that were not in the database's
+cache, and those written (of PostgreSQL: its WAL, in pages of 8 KiB).
 """
 
 import contextlib
@@ -24,6 +24,7 @@ OWNERS = 100
 BATCH = 20  # entries of one commit, a handset's request
 GROUP = 10  # commits that become durable together
 MEASURED = 60  # commits at each size
+PAGES = ("pages_touched", "pages_missed", "pages_written")
 LIMITS = {"entries_per_second": 2000, "growth": 2.0}
 
 
@@ -108,24 +109,27 @@ def ingest(url, seconds):
 
 
 def _sqlite_pages(storage):
-    reads = storage._writer.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
-    for reader in storage._readers:
-        reads += reader.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
-    return reads, storage._writer.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
+    """(touched, not in its cache, written)"""
+    missed = hit = 0
+    for connection in (storage._writer, *storage._readers):
+        missed += connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0]
+        hit += connection.status(apsw.SQLITE_DBSTATUS_CACHE_HIT)[0]
+    written = storage._writer.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
+    return hit + missed, missed, written
 
 
 def _postgres_pages(storage):
     with storage._connect() as db:
         db.execute("SELECT pg_stat_clear_snapshot()")
-        blocks = db.execute(
-            "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
-        ).fetchone()[0]
+        hit, read = db.execute(
+            "SELECT blks_hit, blks_read FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
         wal = db.execute("SELECT pg_current_wal_lsn() - '0/0'").fetchone()[0]
-    return int(blocks), int(wal) / 8192
+    return hit + read, read, int(wal) / 8192
 
 
 def grow(url, sizes):
-    """[{rows, ms, pages_read, pages_written}] a commit of BATCH entries, at each size."""
+    """[{rows, ms, pages...}] of a commit of BATCH entries, at each size."""
     pages = _sqlite_pages if url.startswith("sqlite:") else _postgres_pages
     out = []
     with open_storage(url) as storage:
@@ -145,11 +149,10 @@ def grow(url, sizes):
                 times.append(time.perf_counter() - began)
             _settle(url)
             after = pages(storage)
-            out.append({
-                "rows": size, "ms": round(1000 * statistics.median(times), 2),
-                "pages_read": round((after[0] - before[0]) / MEASURED, 1),
-                "pages_written": round((after[1] - before[1]) / MEASURED, 1),
-            })  # fmt: skip
+            step = {"rows": size, "ms": round(1000 * statistics.median(times), 2)}
+            for name, one, other in zip(PAGES, before, after, strict=True):
+                step[name] = round((other - one) / MEASURED, 1)
+            out.append(step)
             print("  %(rows)9d rows: %(ms).2f ms" % out[-1], file=sys.stderr)
     return out
 
@@ -162,7 +165,7 @@ def _settle(url):
 def _ratios(steps):
     """How many times the first thousand's cost the last size has."""
     first, last = steps[0], steps[-1]
-    names = ("ms", "pages_read", "pages_written")
+    names = ("ms", "pages_touched", "pages_written")
     return {name: round(last[name] / first[name], 2) if first[name] else None for name in names}
 
 
@@ -227,11 +230,13 @@ def table(result):
                 row["commit_p99_ms"],
             ))  # fmt: skip
     print("a commit of %d entries, as rows grow" % BATCH)
-    print("%-10s %10s %8s %11s %14s" % ("", "rows", "ms", "pages read", "pages written"))
+    print("%-10s %10s %8s %9s %9s %9s" % (
+        "", "rows", "ms", "touched", "missed", "written",
+    ))  # fmt: skip
     for backend, found in result["growth"].items():
         for row in found["steps"]:
-            print("%-10s %10d %8.2f %11.1f %14.1f" % (
-                backend, row["rows"], row["ms"], row["pages_read"], row["pages_written"],
+            print("%-10s %10d %8.2f %9.1f %9.1f %9.1f" % (
+                backend, row["rows"], row["ms"], *(row[name] for name in PAGES),
             ))  # fmt: skip
-        print("%-10s last to first: time %s, reads %s, writes %s" % (
+        print("%-10s last to first: time %s, pages touched %s, written %s" % (
             backend, *found["ratio"].values()))  # fmt: skip

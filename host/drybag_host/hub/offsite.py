@@ -25,7 +25,7 @@ __all__ = ["Offsite", "forget", "open_place_blobs", "shipped_lsn", "start_offsit
 ROWS = 2000  # of one segment, more where one commit has more
 PACK = 500  # single segments that are put together: a store lists and reads many files slowly
 PACE_S = 0.7  # between segments, unless an ack waits for one
-LEASE_S = 30
+LEASE_S = 12
 BACKOFF_S = (1.0, 60.0)
 POLL_S = 0.2
 LSN, STATE, STATUS, LEASE = "offsite_lsn", "offsite_state", "offsite_status", "offsite_lease"
@@ -277,7 +277,13 @@ class Offsite(threading.Thread):
     # --- whose turn it is ---
 
     def _lease(self):
-        """True if this process ships; asks the database for it, and for more time."""
+        """True if this process ships; asks the database for it, and for more time.
+
+        A hub process that was killed keeps its turn until the lease is over; not in a database
+        that takes one hub process only.
+        """
+        if self.storage.alone:
+            return True
         now = self.clock()
         value = _local(self.storage, LEASE)
         lease = json.loads(value) if value else {"holder": "", "until": 0}

@@ -55,6 +55,7 @@ class SqliteStorage(sqltext.SqlStorage):
         try:
             if serve:
                 self._exit.enter_context(_one_hub(self.path))
+                self.alone = True
             with self._explained():
                 self._open()
         except BaseException:

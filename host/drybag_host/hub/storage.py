@@ -79,6 +79,7 @@ class Storage(Closing):
     """
 
     url = ""
+    alone = False  # no other hub process can use it at the same time
 
     def __init__(self):
         self._lock = threading.RLock()
