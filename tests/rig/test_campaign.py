@@ -242,6 +242,12 @@ def test_ctrl_c_leaves_a_report_and_resume_goes_on(tmp_path, stop):
     other = subprocess.run([*command, *words, "--seed", "5", "--resume"], env=env,
                            capture_output=True, timeout=60)  # fmt: skip
     assert other.returncode == 2 and b"other options" in other.stdout
+    state = json.loads(saved.read_text())
+    saved.write_text(json.dumps({**state, "plan": state["plan"] ^ 1}))
+    other = subprocess.run([*command, *words, "--resume"], env=env, capture_output=True,
+                           timeout=60)  # fmt: skip
+    assert other.returncode == 2 and b"other jobs" in other.stdout
+    saved.write_text(json.dumps(state))
     again = subprocess.run([*command, *words, "--resume"], env=env, capture_output=True,
                            timeout=300)  # fmt: skip
     last = json.loads(again.stdout)

@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 import time
+from binascii import crc32
 
 from drybag_host.emulator.files import drybag_home, write_json
 from drybag_host.errors import Usage
@@ -16,7 +17,7 @@ from drybag_host.rig.forecast import Forecast
 SAVE_EVERY_S = 5.0
 _FORECAST_EVERY_S = 0.5
 INTERRUPTED = 130
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 _FRESH = "run without --resume"
 
 
@@ -29,10 +30,14 @@ class Runner:
         self.folder = folder
         self.workers = workers or campaigns.processors()
         self.path = drybag_home() / "rig" / "campaign.json"
-        report, finished, swept = self._load() if resume else (results.Report(), (), ())
+        before = self._load() if resume else (results.Report(), (), (), None)
+        report, finished, swept, plan = before
         self.resumed = len(finished)
         self.before_s = report.run.get("seconds", 0)
         jobs = self._planned(set(finished))
+        if plan not in (None, self.plan):
+            raise Usage("the campaign that was stopped had other jobs: it was planned by another "
+                        "version of the rig", _FRESH)  # fmt: skip
         self.campaign = campaigns.Campaign(
             spec["subject"], jobs, self.workers, self._event, report=report,
             finished=finished, swept=swept, most_failures=spec["most_failures"],
@@ -53,14 +58,16 @@ class Runner:
         )
         if spec["mode"] == "soak":
             self.forecast = Forecast({})
+            self.plan = 0
             return jobs
         jobs = list(jobs)
+        self.plan = crc32(repr(jobs).encode())
         self.forecast = Forecast({n: job for n, job in enumerate(jobs) if n not in finished})
         return jobs
 
     # -- resume --------------------------------------------------------------------------------
     def _load(self):
-        """(report so far, numbers of the jobs that are done, keys of their sweeps)."""
+        """(report so far, numbers of the jobs that are done, keys of their sweeps, the plan)."""
         try:
             state = json.loads(self.path.read_text())
             if state["version"] != _STATE_VERSION:
@@ -71,7 +78,7 @@ class Runner:
                     "give the same options with --resume, or run without it",
                 )
             report = results.from_json(state["report"])
-            return report, state["finished"], state["swept"]
+            return report, state["finished"], state["swept"], state["plan"]
         except FileNotFoundError:
             raise Usage("no campaign was stopped: nothing to resume", _FRESH) from None
         except (ValueError, KeyError, TypeError) as error:
@@ -83,7 +90,8 @@ class Runner:
         report.run["seconds"] = self._seconds()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {
-            "version": _STATE_VERSION, "spec": self.spec, "report": report.to_json(),
+            "version": _STATE_VERSION, "spec": self.spec, "plan": self.plan,
+            "report": report.to_json(),
             "finished": sorted(self.campaign.finished), "swept": sorted(self.campaign.swept),
         })  # fmt: skip
         self._saved = time.monotonic()
