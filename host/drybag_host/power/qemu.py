@@ -16,6 +16,7 @@ COMMON = {
     "off_s": Key(float, 0.0, "seconds without power before it comes back, at least"),
 }
 KEYS: dict[str, Key] = {}
+TRIED = "in tests/host/test_qemu.py. QEMU is no chip: its flash tears nothing."
 EXAMPLE = "[qemu]\n"
 
 
