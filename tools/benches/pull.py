@@ -6,6 +6,7 @@ the last photo (connecting, comparing and writing the backup come on top: `whole
 `mpremote fs cp` from start to end of the program. Payload is what the backup holds: uids, bodies,
 photos; a byte takes 10 bits. The same pull through an rfc2217:// and a socket:// URL is under
 `urls`: the bridge behind it is the emulated board's, or a plain one of bytes.
+`payload_share_of_line` is what a computer that is never late would reach.
 """
 
 import contextlib
@@ -73,20 +74,42 @@ def fill(board, notes, photos):
     return sum(map(len, photos)) + sum(len(uid) + len(body) for uid, body in notes)
 
 
+class Counted:
+    """A console that counts what comes through it."""
+
+    def __init__(self, console):
+        self._console = console
+        self.came = 0
+
+    def __getattr__(self, name):
+        return getattr(self._console, name)
+
+    def read(self, timeout_s=0.0):
+        data = self._console.read(timeout_s)
+        self.came += len(data)
+        return data
+
+
 class TimedPull(Pull):
-    """A pull that notes when the records and photos are through."""
+    """A pull that notes when the records and photos are through, and what came for them."""
 
     transfer_s = 0.0
+    came = 0
 
     def _stream(self, staging):
-        began = time.monotonic()
-        super()._stream(staging)
-        self.transfer_s += time.monotonic() - began
+        with self._noted():
+            super()._stream(staging)
 
     def _fetch_blobs(self, staging, contents):
-        began = time.monotonic()
-        super()._fetch_blobs(staging, contents)
+        with self._noted():
+            super()._fetch_blobs(staging, contents)
+
+    @contextlib.contextmanager
+    def _noted(self):
+        began, before = time.monotonic(), self.session.link.console.came
+        yield
         self.transfer_s += time.monotonic() - began
+        self.came += self.session.link.console.came - before
 
 
 @contextlib.contextmanager
@@ -139,19 +162,19 @@ WAYS = {"rfc2217": as_rfc2217, "socket": as_socket}
 
 
 def drybag_pull(board, folder, baud, way=as_pty):
-    """(seconds of the transfer, seconds of the whole pull) at `baud`."""
+    """(seconds of the transfer, seconds of the whole pull, bytes that came) at `baud`."""
     board.start(baud=baud)
     try:
         began = time.monotonic()
         out = Output(quiet=True)
         with way(board) as target:
-            connect = lambda: HandsetLink(open_console(target))  # noqa: E731
+            connect = lambda: HandsetLink(Counted(open_console(target)))  # noqa: E731
             with Session(connect, target, out) as session:
                 pull = TimedPull(folder, session, out)
                 report = pull.run()
         if not report.verified or report.reconnects:
             raise SystemExit("the pull at %d baud failed: %s" % (baud, report.fields()))
-        return pull.transfer_s, time.monotonic() - began
+        return pull.transfer_s, time.monotonic() - began, pull.came
     finally:
         board.stop()
 
@@ -195,15 +218,17 @@ def run():
         other = EmulatedBoard.create("copied", files_in_vfs=mpremote_files(notes, photos))
         for baud in BAUDS:
             ideal_s = size_bytes * BITS_A_BYTE / baud
-            transfer_s, whole_s = drybag_pull(board, os.path.join(scratch, "b%d" % baud), baud)
+            folder = os.path.join(scratch, "b%d" % baud)
+            transfer_s, whole_s, came = drybag_pull(board, folder, baud)
             for name, way in WAYS.items():
                 path = os.path.join(scratch, "%s%d" % (name, baud))
-                url_s, _ = drybag_pull(board, path, baud, way)
+                url_s, _, _ = drybag_pull(board, path, baud, way)
                 result["urls"][name][str(baud)] = round(ideal_s / url_s, 3)
             folder = Path(scratch) / ("m%d" % baud)
             folder.mkdir()
             mpremote_s = mpremote_copy(other, folder, baud)
             result["fraction_of_line_rate"][str(baud)] = round(ideal_s / transfer_s, 3)
+            result["payload_share_of_line"] = round(size_bytes / came, 4)
             result["mpremote"][str(baud)] = round(ideal_s / mpremote_s, 3)
             result["seconds"][str(baud)] = {
                 "line": round(ideal_s, 2), "transfer": round(transfer_s, 2),
@@ -213,8 +238,9 @@ def run():
 
 
 def table(result):
-    print("%d bytes: %d records, %d photos" % (
+    print("%d bytes: %d records, %d photos; %.1f%% of what the line carries" % (
         result["payload_bytes"], result["records"], result["photos"],
+        100 * result["payload_share_of_line"],
     ))  # fmt: skip
     heads = ("baud", "pull", "aim", *WAYS, "mpremote", "whole pull")
     print("%8s %8s %8s %8s %8s %9s %11s" % heads)
