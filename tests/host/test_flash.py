@@ -257,6 +257,9 @@ def test_all_are_those_plugged_in_and_the_running_ones(flash_home, small, monkey
     args.all = False
     with pytest.raises(Usage):
         command._targets(args, small)
+    args.targets, args.erase_pim = ["socket://127.0.0.1:1"], None
+    with pytest.raises(Usage, match="DTR and RTS"):
+        command._targets(args, small)
 
 
 def test_erasing_records_takes_the_name(monkeypatch):

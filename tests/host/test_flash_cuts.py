@@ -5,11 +5,13 @@ that many cuts can be tried. test_flash.py cuts esptool itself.
 """
 
 import hashlib
+import shutil
 from contextlib import contextmanager
 
 import flash_steps as steps
 import pytest
 
+from drybag_host.board_errors import ImageProblem
 from drybag_host.emulator.rom.nor import NorFlash, PowerCut
 from drybag_host.errors import LinkLost
 from drybag_host.esptool_run import Chip
@@ -49,10 +51,13 @@ class Tool:
 
 
 class Silent:
+    warned: list = []
+
     def says(self, text):
         pass
 
-    warns = says
+    def warns(self, text):
+        self.warned.append(text)
 
     def moved(self, stage, done, total):
         pass
@@ -129,3 +134,18 @@ def test_cut_again_and_again(board, mpy_cache):
         assert steps.cut(now, steps.row(model, "pim")) == steps.used_pim()
         assert steps.starts(now, model) in (None, steps.starts(raw, model))
     assert board(now)[0] == whole
+
+
+def test_cut_short_and_gone_on_from_another_computer(board, flash_home):
+    """What was kept is not there: the modules alone are refused, the whole flash completes."""
+    model = board.model
+    whole, flash, _ = board(steps.used_flash(model))
+    now, _, _ = board(steps.used_flash(model), cut=(flash.commands - 70, "clean", 1))
+    assert steps.starts(now, model) is None
+    shutil.rmtree(flash_home / "flash")
+    with pytest.raises(ImageProblem, match="no application"):
+        board(now, app_only=True)
+    del Silent.warned[:]
+    again, _, done = board(now)
+    assert again == whole and done.verified
+    assert any("from another computer" in text for text in Silent.warned)

@@ -76,6 +76,7 @@ def run(args):
 
 def _targets(args, model):
     """The targets of the command line, looked up. Raises Usage, NoSuchTarget."""
+    from drybag_host.board.loader import is_possible
     from drybag_host.errors import NoSuchTarget, Usage
     from drybag_host.targets import resolve, start_board, usb_ports
 
@@ -95,6 +96,11 @@ def _targets(args, model):
     if len(found) > 1 and (args.erase_pim is not None or args.backup):
         raise Usage("--erase-pim and --backup are for one board at a time")
     for target in found:
+        if not is_possible(target):
+            raise Usage(
+                "%s cannot be flashed: esptool needs the port's DTR and RTS" % target,
+                "name its serial port; a QEMU board gets its firmware when it is made",
+            )
         if target.startswith("emu:") and args.start:
             start_board(target, args.out)
     return found
