@@ -21,7 +21,7 @@ _KINDS = {name: number for number, name in KIND_NAMES.items()}
 def open_hub(args, text):
     """A HubSource for hub:URL, logged in. The password is asked for, or comes from
     DRYBAG_HUB_PASSWORD. Raises Usage, HubUnreachable, HubNotTrusted, HubRefused, Declined."""
-    from drybag_host.hub.cli_accounts import new_password
+    from drybag_host.hub.secrets_in import asked
     from drybag_host.hub.trust import keep, parse_url, trusted
 
     place = parse_url(text[len(HUB_PREFIX) :])
@@ -34,7 +34,7 @@ def open_hub(args, text):
 
     der = trusted(place, args.ca, ask)
     with HubClient(place, der) as client:
-        client.login(owner, new_password("password of %s at the hub" % owner, twice=False))
+        client.login(owner, asked("password of %s at the hub" % owner, "DRYBAG_HUB_PASSWORD"))
         keep(place, der)
         yield HubSource(client, owner, place.url)
 
