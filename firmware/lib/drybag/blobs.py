@@ -194,12 +194,12 @@ class Blobs:
         keep = set(self._fresh)
         for sha in copies:
             keep.update(self._worth_keeping(copies[sha]))
-        freed = 0
+        freed = array("H")
         for sector in range(len(pool.state)):
             if pool.state[sector] == IS_BLOB and pool.number[sector] >> 12 not in keep:
-                pool.release(sector, True)
-                freed += 1
-        return freed
+                freed.append(sector)
+        pool.release_blobs(freed, log.epoch)
+        return len(freed)
 
     def _worth_keeping(self, copies):
         """Of several copies of one blob the first that is whole; all of them if none is."""
@@ -232,9 +232,11 @@ class Blobs:
     def dropped(self, blob):
         pool = self._log.pool
         self._fresh.discard(blob)
+        sectors = array("H")
         for sector in range(len(pool.state)):
             if pool.state[sector] == IS_BLOB and pool.number[sector] >> 12 == blob:
-                pool.release(sector, True)
+                sectors.append(sector)
+        pool.release_blobs(sectors, self._log.epoch)
 
     @property
     def epoch(self):

@@ -21,6 +21,7 @@ IS_BLOB = const(2)
 FREE = const(3)
 WAITING = const(4)
 BAD = const(5)
+STALE = const(6)
 
 _PER_DIRECTORY = const(24)
 _SPARE = const(4)
@@ -36,7 +37,8 @@ class Pool:
 
     `state` is a byte a sector, `number` a u32 a sector (segment number, or blob << 12 | chunk).
     A sector that the journal has let go is WAITING until the next segment header is on flash,
-    then FREE.
+    then FREE. One of a blob is STALE until it is erased: it can be taken, but the next boot will
+    count it as a blob again, and recovery needs a sector that is free then.
     """
 
     def __init__(self, device):
@@ -47,6 +49,7 @@ class Pool:
         self.fs_error = None
         self.free = 0
         self.waiting = 0
+        self.stale = 0
         self.blobs = 0
         self.bad = 0
         self.owned = 0
@@ -84,7 +87,7 @@ class Pool:
                 yield sector, found[0], found[2], found[1], found[3]
 
     def own(self, sector, state, number):
-        """`sector` holds a segment of the journal."""
+        """`sector` holds a segment of the journal, or is a free container."""
         self.device.guard(sector)
         if self.state[sector] == UNKNOWN:
             self.owned += 1
@@ -93,6 +96,8 @@ class Pool:
         self.number[sector] = number
         if state == IS_BLOB:
             self.blobs += 1
+        elif state == FREE:
+            self.free += 1
 
     def release(self, sector, now=False):
         """The journal needs `sector` no more; it can be erased after the next header."""
@@ -102,6 +107,23 @@ class Pool:
             self.free += 1
         else:
             self.waiting += 1
+
+    def release_blobs(self, sectors, epoch):
+        """The journal needs these sectors of blobs no more.
+
+        As many as the next recovery may need are erased now, so that it finds them free.
+        """
+        for sector in sectors:
+            self._leave(sector)
+            self.state[sector] = STALE
+            self.stale += 1
+        spare = layout.pack_prefix(layout.SPARE, epoch, 0) + _GROWN[: UNIT - 16]
+        while self.stale and self.free < _KEEP_FREE:
+            sector = self._next(STALE)
+            if self._prepare(sector, spare):
+                self.own(sector, FREE, 0)
+            else:
+                self.retire(sector)
 
     def retire(self, sector):
         """`sector` no longer erases or programs: leave it alone until the next boot."""
@@ -117,6 +139,8 @@ class Pool:
             self.free -= 1
         elif state == WAITING:
             self.waiting -= 1
+        elif state == STALE:
+            self.stale -= 1
 
     def header_written(self):
         """A segment header with the new `first` is on flash: waiting sectors become free."""
@@ -129,25 +153,26 @@ class Pool:
 
     def can_have(self):
         """Sectors that are free or that LittleFS may still give."""
-        return self.free + self.waiting + max(0, self.limit - self.owned)
+        return self.ready() + self.waiting
 
     def ready(self):
         """As can_have, without those that still wait for a header."""
-        return self.free + max(0, self.limit - self.owned)
+        return self.free + self.stale + max(0, self.limit - self.owned)
 
     def take(self, head, grow=True):
         """A blank sector that begins with `head` (64 bytes), in place; returns its number.
 
-        A free container, erased now, while there are some; else a new one while LittleFS has
+        What was a blob goes first, so that those that are free on flash too stay so. Then a free
+        container, erased now, while there are some; else a new one while LittleFS has
         room. Without `grow` LittleFS is asked last: recovery writes none of its metadata as long
         as one container is free. Raises NoSpace.
         """
-        if grow and self.free < _KEEP_FREE and self.owned < self.limit:
+        if grow and not self.stale and self.free < _KEEP_FREE and self.owned < self.limit:
             sector = self._grow(head)
             if sector >= 0:
                 return sector
         while True:
-            sector = self._next_free()
+            sector = self._next(STALE if self.stale else FREE)
             if sector < 0:
                 if self._adopt():
                     continue
@@ -169,14 +194,13 @@ class Pool:
             if sector < 0:
                 return
             self.own(sector, FREE, 0)
-            self.free += 1
 
-    def _next_free(self):
-        """Free sectors in turn, so that all wear alike."""
+    def _next(self, state):
+        """Sectors of that state in turn, so that all wear alike; -1 if there is none."""
         n = len(self.state)
         for i in range(n):
             sector = (self._turn + i) % n
-            if self.state[sector] == FREE:
+            if self.state[sector] == state:
                 self._turn = sector + 1
                 return sector
         return -1
@@ -257,7 +281,6 @@ class Pool:
                 sector = self.device.last_read
                 if self.state[sector] == UNKNOWN:
                     self.own(sector, FREE, 0)
-                    self.free += 1
                     found = True
         return found
 

@@ -105,7 +105,6 @@ def _scan(log):
             pool.own(sector, IS_BLOB, number)
         elif kind == layout.SPARE:
             pool.own(sector, FREE, 0)
-            pool.free += 1
     return last
 
 
