@@ -211,8 +211,12 @@ class Blobs:
         return [blob for blob, _, _ in copies]
 
     def store(self, blob, index, head, data):
-        """Write one chunk (header unit and data units) to a sector; raises NoSpace."""
+        """Write one chunk (header unit and data units) to a sector; raises NoSpace.
+
+        Others may have written since room was made for the blob: what is left must be left.
+        """
         log = self._log
+        self._make_room(1)
         while True:
             sector = log.pool.take(head)
             if log.device.program(sector, UNIT, data):
