@@ -21,7 +21,7 @@ def present(csv):
     return plan.present(partitions.to_binary(csv).ljust(4096, b"\xff"))
 
 
-def test_the_gate_is_first_and_last():
+def test_the_keystone_is_first_and_last():
     found = plan.present(OUR_TABLE)
     pieces = plan.writes(whole.parts(MODEL, {"/main.py": b"1"}, STOCK), found)
     assert [(p.part, p.address) for p in pieces] == [
@@ -32,10 +32,10 @@ def test_the_gate_is_first_and_last():
         ("app", 0x10000),
     ]
     assert [len(p.data) for p in (pieces[2], pieces[4])] == [8192, 4096]
-    gates = plan.gates(found, MODEL)
-    assert [p.address for p in gates] == [0x10000, 0x200000, 0x201000]
-    assert all(p.data == b"\xff" * 4096 for p in gates)
-    plan.guard([*gates, *pieces], found, MODEL)
+    emptied = plan.clearing(found, MODEL)
+    assert [p.address for p in emptied] == [0x10000, 0x200000, 0x201000]
+    assert all(p.data == b"\xff" * 4096 for p in emptied)
+    plan.guard([*emptied, *pieces], found, MODEL)
 
 
 def test_another_table_is_written_and_what_else_could_start_is_emptied():
@@ -45,7 +45,7 @@ def test_another_table_is_written_and_what_else_could_start_is_emptied():
     )
     pieces = plan.writes(whole.parts(MODEL, {}, STOCK), found)
     assert [p.part for p in pieces] == ["bootloader", "table", "vfs", "vfs", "app", "app"]
-    assert {p.address for p in plan.gates(found, MODEL)} >= {0x10000, 0x20000, 0x120000}
+    assert {p.address for p in plan.clearing(found, MODEL)} >= {0x10000, 0x20000, 0x120000}
     with pytest.raises(ImageProblem, match="differs: .*ota_0"):
         plan.check_app_only(found, MODEL)
 
@@ -160,5 +160,5 @@ def test_every_board_of_ours_has_a_plan():
         chip = stock.parse(steps.firmware_of(steps.NEW, model.chip), "x")
         found = plan.present(b"\xff" * 4096)
         pieces = plan.writes(whole.parts(model, {"/main.py": b"1"}, chip), found)
-        plan.guard([*plan.gates(found, model), *pieces], found, model)
+        plan.guard([*plan.clearing(found, model), *pieces], found, model)
         assert pieces[-1].address == steps.row(model, "factory").offset

@@ -123,10 +123,10 @@ class Flasher:
         old, head = self._keep(found, head)
         parts = self._parts(old)
         pieces = plan.writes(parts, found, (app, head) if order.app_only else None)
-        gates = plan.gates(found, model)
+        emptied = plan.clearing(found, model)
         if not erase:
-            plan.guard([*gates, *pieces], found, model)
-        self._send("emptying the start", gates)
+            plan.guard([*emptied, *pieces], found, model)
+        self._send("emptying the start", emptied)
         if erase:
             row = partitions.find(model.partitions, "pim")
             self.tell.says("erasing all records")
@@ -186,21 +186,21 @@ class Flasher:
         """(`/` to take over or None, head), both safe on this computer; `head`: as it is now."""
         keep = keeping.Keeping(self.home, self.done.mac)
         kept, kept_head = keep.load()
-        closed = head == b"\xff" * SECTOR
+        missing = head == b"\xff" * SECTOR
         if self.order.app_only:
-            if kept_head not in (None, head) and not self._is_whole(closed):
+            if kept_head not in (None, head) and not self._is_whole(missing):
                 head = kept_head
             self.done.micropython = plan.check_application(head, self.order.model)
         old = None
         if not self.order.clean:
-            # while the gate is closed the root may be half written, which LittleFS cannot tell
-            old = kept if closed and kept is not None else self._root(found, keep, kept, closed)
+            # without the keystone the root may be half written, which LittleFS cannot tell
+            old = kept if missing and kept is not None else self._root(found, keep, kept, missing)
         keep.save(old, head if self.order.app_only else None)
         return old, head
 
-    def _is_whole(self, closed):
+    def _is_whole(self, missing):
         """Is the application there to its last byte? Its first sector may be half written."""
-        if closed:
+        if missing:
             return False
         row = partitions.find(self.order.model.partitions, "factory")
         try:
@@ -209,7 +209,7 @@ class Flasher:
             return False
         return True
 
-    def _root(self, found, keep, kept, closed):
+    def _root(self, found, keep, kept, missing):
         """The bytes of a file system with what is in `/`; `kept`: of a flash cut short."""
         place = plan.root_of(found, self.done.flash_bytes)
         if place is None:
@@ -219,7 +219,7 @@ class Flasher:
             return kept
         raw = self._read("reading /", *place)
         if keeping.is_readable(raw):
-            if closed and not self.target.startswith("emu:"):  # those may never have had one
+            if missing and not self.target.startswith("emu:"):  # those may never have had one
                 self.tell.warns("a flash was cut short, from another computer: files of yours in "
                                 "/ may be missing")  # fmt: skip
             return raw

@@ -1,6 +1,6 @@
 """What to write to a board, in which order. Pure: bytes read in, pieces out.
 
-The application's first sector is the gate: without it the chip starts nothing. It is emptied
+The application's first sector is the keystone: without it the chip starts nothing. It is emptied
 before anything else and written last, so that a flash cut short anywhere either starts what was
 there before or nothing, and the same command completes it. `pim` is never among the pieces.
 """
@@ -12,7 +12,7 @@ from drybag_host.board_errors import BoardFileError, ImageProblem
 from drybag_host.flash_errors import RecordsElsewhere, WrongChip, WrongFlash
 from drybag_host.image import partitions, stock
 
-GATE_SECTORS = 1
+KEYSTONE_SECTORS = 1
 SUPERBLOCKS = 2  # LittleFS keeps its root in the first two sectors
 _BLANK = b"\xff" * SECTOR
 _APP = 0  # the type of a partition with an application
@@ -102,15 +102,15 @@ def check_application(head, model):
     return found[1]
 
 
-def gates(found, model):
-    """Pieces that empty the gate, the roots of `/`, and whatever else the chip could start."""
+def clearing(found, model):
+    """Pieces that empty the keystone, the roots of `/`, and whatever else the chip could start."""
     app = partitions.find(model.partitions, "factory").offset
     vfs = partitions.find(model.partitions, "vfs").offset
     starts = [app] + [row.offset for row in found.rows or () if row.type == _APP]
     starts += [vfs + n * SECTOR for n in range(SUPERBLOCKS)]
     kept = [row for row in found.rows or () if row.label == "pim"]
     return [
-        Piece("gate", address, _BLANK)
+        Piece("start", address, _BLANK)
         for address in dict.fromkeys(starts)
         if not any(row.offset <= address < row.offset + row.size for row in kept)
     ]
@@ -130,7 +130,7 @@ def writes(parts, found, head=None):
     address, data = by_name["table"]
     if found.table[: len(data)] != data:
         pieces.append(Piece("table", address, data))
-    return [*pieces, *vfs, *_last_first("app", *by_name["app"], GATE_SECTORS)]
+    return [*pieces, *vfs, *_last_first("app", *by_name["app"], KEYSTONE_SECTORS)]
 
 
 def _last_first(part, address, data, sectors):
