@@ -52,7 +52,7 @@ EXIT_CODES = (
     (36, "EsptoolMissing", "esptool is not installed, or of another major version"),
     (37, "EsptoolFailed", "esptool failed in another way; its words are shown"),
     (38, "WrongChip", "the chip is another than the board file says"),
-    (39, "WrongFlash", "the flash is of another size than the board file says"),
+    (39, "WrongFlash", "the flash is smaller than the board file says"),
     (40, "ForeignImage", "the firmware file is of another project"),
     (41, "RecordsElsewhere", "the board's records lie elsewhere than in the new table"),
     (42, "BootLoop", "the board starts again and again"),

@@ -4,7 +4,7 @@ HostError
     EsptoolMissing (36)  esptool is not installed, or of another major version
     EsptoolFailed (37)   esptool ended with an error that has no name here
     WrongChip (38)       the chip is another than the board file says
-    WrongFlash (39)      the flash is of another size than the board file says
+    WrongFlash (39)      the flash is smaller than the board file says
     RecordsElsewhere (41) the new partition table has the records at another place
     DumpTruncated (44)   a dump is shorter than what it is a dump of
 LinkError
