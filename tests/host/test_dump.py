@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import threading
 
 import pytest
 from handset_lines import Clock, SimHandset
@@ -12,6 +13,7 @@ from handset_lines import Clock, SimHandset
 from drybag_host import cli, linkline
 from drybag_host.board import loader
 from drybag_host.emulator.boards import EmulatedBoard
+from drybag_host.emulator.serial_server import SerialServer
 from drybag_host.errors import HostFile, LinkLost, NotVerified
 from drybag_host.esptool_run import Chip
 from drybag_host.image import dumping, partitions
@@ -294,3 +296,17 @@ def test_the_firmware_gives_the_whole_flash(tmp_path, monkeypatch, capsys):
 def test_a_port_without_dtr_has_no_loader(capsys):
     assert cli.main(["dump", "socket://127.0.0.1:1", "x", "--by", "esptool"]) == 2
     assert "DTR" in capsys.readouterr().err
+
+
+def test_as_a_user_does_it_at_a_port(small, tmp_path, capsys):
+    """Over rfc2217://, where DTR and RTS bring the chip into its loader and back."""
+    server = SerialServer(small)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        assert cli.main(["dump", server.url, str(tmp_path / "out.bin"), "--json", "--quiet"]) == 0
+    finally:
+        server.stop()
+        thread.join()
+    assert told(capsys)["source"] == "esptool"
+    assert (tmp_path / "out.bin").read_bytes() == pim_of(small)
