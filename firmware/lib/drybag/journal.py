@@ -22,6 +22,7 @@ from drybag.recovery import recover
 
 _BATCH_GAP = const(64)
 _INLINE = const(1536 - 22)
+_FUTURE_S = const(86400)
 _FROM_HUB = const(256)  # beside an op's flags: no base, and no tombstone to keep
 
 
@@ -117,7 +118,9 @@ class Journal(Readings):
         """All of `ops` or none; returns the last seq: theirs follow one another from last_seq + 1.
 
         ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid). `from_hub` as in put,
-        for all of them. Raises as put and delete do, and then nothing has happened.
+        for all of them. ("put", kind, uid, body, blobs, parent, stamp, no_time) and ("delete",
+        kind, uid, stamp, no_time) keep the time of an edit made elsewhere. A body may be (SHA-256,
+        size) of a blob that is stored. Raises as put and delete do, and then nothing has happened.
         """
         ops = list(ops)
         self._log.check(len(ops) + 1)
@@ -146,9 +149,15 @@ class Journal(Readings):
             return layout.units_for(len(op[2]) + self._base_bytes()), None
         if op[0] != "put":
             raise BadInput("unknown operation %r in a batch" % (op[0],))
-        blobs, parent = _rest(op)
-        self._check_put(op[1], op[2], len(op[3]), blobs)
-        big = self._big(op[1], op[2], op[3], blobs, parent)
+        blobs, parent, _ = _rest(op)
+        if isinstance(op[3], tuple):
+            big = op[3] + (-1,)
+            self._check_put(op[1], op[2], big[1], blobs)
+            if not self._blobs.has(big[0]):
+                raise MissingBlob("the body's blob is not stored")
+        else:
+            self._check_put(op[1], op[2], len(op[3]), blobs)
+            big = self._big(op[1], op[2], op[3], blobs, parent)
         payload = len(op[2]) + 4 + 32 * len(blobs) + (36 if big else len(op[3]))
         units = layout.units_for(payload + self._base_bytes())
         return min(units, MAX_ENTRY_UNITS), big
@@ -158,7 +167,7 @@ class Journal(Readings):
 
     def _batch(self, ops, bodies, total, longest, flags):
         log = self._log
-        if any(op[0] != "delete" for op in ops):  # deletes alone have the reserve
+        if any(op[0] != "delete" and op[1] != SETTING for op in ops):  # else there is the reserve
             self._compactor.admit(total, longest)
         self._compactor.make_room(total + total // 4)
         first = log.next_seq
@@ -166,10 +175,10 @@ class Journal(Readings):
         try:
             for i, op in enumerate(ops):
                 if op[0] == "delete":
-                    change = self._delete(op[1], op[2], flags)
+                    change = self._delete(op[1], op[2], flags, op[3:])
                 else:
-                    blobs, parent = _rest(op)
-                    change = self._put(*op[1:4], blobs, parent, bodies[i], flags)
+                    blobs, parent, when = _rest(op)
+                    change = self._put(*op[1:4], blobs, parent, bodies[i], flags, when)
                 log.batch.load(change[0], change[1], change[2])
             log.append(layout.pack_entry(
                 log.scratch, log.epoch, layout.OP_COMMIT, log.next_seq, log.stamp, 0, b"",
@@ -252,7 +261,7 @@ class Journal(Readings):
             if big and big[2] >= 0:
                 self._blobs.dropped(big[2])
 
-    def _put(self, kind, uid, body, blobs, parent, big, flags):
+    def _put(self, kind, uid, body, blobs, parent, big, flags, when=()):
         log = self._log
         slot, salt, rev, grave = log.look(kind, uid)
         base = self._base_after(kind, max(slot, grave), flags)
@@ -267,7 +276,7 @@ class Journal(Readings):
             if kind != SETTING or slot < 0 or log.index.entry_units(slot) < units:
                 self._compactor.admit(units)  # else as much goes: it has the reserve, as deletes
             self._compactor.make_room(units)
-        stamp, unknown = self._now()
+        stamp, unknown = self._time(when)
         units = layout.pack_entry(
             log.scratch, log.epoch, op | flags & F_BATCH | unknown, log.next_seq, stamp, kind, uid,
             payload, blobs, parent, min(rev + 1, 0xFFFF), salt, base,
@@ -286,7 +295,7 @@ class Journal(Readings):
             return 0
         return self._base(slot)
 
-    def _delete(self, kind, uid, flags):
+    def _delete(self, kind, uid, flags, when=()):
         log = self._log
         slot, salt, rev = log.lookup(kind, uid)
         keep = log.agreed >= 0 and kind != SETTING and not flags & _FROM_HUB
@@ -295,7 +304,7 @@ class Journal(Readings):
             base = 0  # what is kept must not be longer than what goes: deletes need no room
         if not flags & F_BATCH:
             self._compactor.make_room(1)
-        stamp, unknown = self._now()
+        stamp, unknown = self._time(when)
         op = layout.OP_DELETE | flags & F_BATCH | unknown | (layout.F_KEEP if keep else 0)
         units = layout.pack_entry(
             log.scratch, log.epoch, op, log.next_seq, stamp, kind, uid, b"", (), 0,
@@ -313,10 +322,17 @@ class Journal(Readings):
 
         apply_one(self._log.index, change[0], change[1], change[2])
 
-    def _now(self):
-        """(stamp, flag): never before an earlier stamp, whatever the clock says."""
+    def _time(self, when):
+        """(stamp, flag) of an entry. `when`: (stamp, no_time) of an edit made elsewhere, or ().
+
+        Of an edit made here: never before an earlier stamp, whatever the clock says.
+        """
         log = self._log
         now = self._clock() if self._clock else 0
+        if when:
+            stamp = min(when[0], now + _FUTURE_S) if now else when[0]
+            log.stamp = max(log.stamp, stamp)
+            return stamp, layout.F_NO_TIME if when[1] else 0
         if now > log.stamp:
             log.stamp = now
         return log.stamp, 0 if now else layout.F_NO_TIME
@@ -401,7 +417,7 @@ class Journal(Readings):
 
 
 def _rest(op):
-    return (op[4] if len(op) > 4 else ()), (op[5] if len(op) > 5 else 0)
+    return (op[4] if len(op) > 4 else ()), (op[5] if len(op) > 5 else 0), op[6:]
 
 
 __all__ = ["ENTRY_BYTES", "MAX_ENTRY_UNITS", "Journal", "Record", "mount"]

@@ -285,14 +285,15 @@ class Record:
 
     kind (1..6), uid (bytes), body (bytes; see `load`), blobs (tuple of 32-byte SHA-256), parent
     (u32, 0 none), seq, stamp (seconds since 2000-01-01, 0 unknown), rev, deleted, base (content id
-    of the version that it replaces, as last agreed with the hub; 0 none).
+    of the version that it replaces, as last agreed with the hub; 0 none), no_time (the clock was
+    not set when it was made).
     """
 
     __slots__ = ("kind", "uid", "_body", "load", "body_size", "blobs", "parent", "seq", "stamp",
-                 "rev", "deleted", "base")  # fmt: skip
+                 "rev", "deleted", "base", "no_time")  # fmt: skip
 
     def __init__(self, kind, uid, body, blobs=(), parent=0, seq=0, stamp=0, rev=0, deleted=False,
-                 base=0):  # fmt: skip
+                 base=0, no_time=False):  # fmt: skip
         self.kind = kind
         self.uid = uid
         self._body = body
@@ -305,6 +306,7 @@ class Record:
         self.rev = rev
         self.deleted = deleted
         self.base = base
+        self.no_time = no_time
 
     def body_in_blob(self, read, size):
         """The body is the first blob: `read(sha)` gives its pieces, together `size` bytes."""

@@ -43,6 +43,7 @@ class Readings:
         record = Record(
             entry.kind, entry.uid(buf), body, blobs, entry.parent(buf), entry.seq, entry.stamp,
             entry.rev, entry.op == layout.OP_DELETE, entry.base(buf),
+            bool(entry.flags & layout.F_NO_TIME),
         )  # fmt: skip
         if entry.op == layout.OP_PUT_BIG:
             read = self._live_body if live else self._blobs.read
@@ -131,6 +132,20 @@ class Readings:
                 % (len(self._log.index) - count, len(self._log.index))
             )
         return count, acc.to_bytes(32, "big")
+
+    def settings(self):
+        """The uids of the live settings, in no order."""
+        log = self._log
+        found = []
+        for slot in log.index.slots():
+            if log.index.kind(slot) != SETTING:
+                continue
+            try:
+                log.read(log.index.where(slot))
+                found.append(log.entry.uid(log.scratch))
+            except Damaged:
+                pass  # scrub names it
+        return found
 
     # --- what the hub has not ----------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class SyncEngine:
         self.held = None  # (deletions, records) that wait for the person
         self.stuck = list(self.state.stuck) if self.state else []
         self.stopped = ""  # why changes are not taken
+        self.retry = True  # try to send what is stuck once more
         self.buffer_bytes = MOST_BUFFER
         self._set_clock = set_clock
         self._push = Push(self)
@@ -101,6 +102,7 @@ class SyncEngine:
         try:
             outcome = yield from self._session()
             self.failures = 0
+            self.retry = False
         except Stop as end:
             self.failures += 1
             outcome = end.outcome
@@ -131,12 +133,13 @@ class SyncEngine:
                 continue
             data = self.accepted(answer)
             reply = self._checked(request, data)
+            self._push.took(reply.wanted)
             new = self._acked(reply)
             taken = False
             if request.room and not self.journal.unsent_count(new.agreed):
                 taken = yield from self._pull.page(reply, data, new)
             if not taken:
-                self._keep(new)
+                self.keep(new)
             if reply.wanted:
                 yield from self._push.blobs(reply.wanted)
             more = not self.stopped and not self.held and (reply.flags & w.MORE or not taken)
@@ -149,7 +152,8 @@ class SyncEngine:
 
     def _progress(self):
         s = self.state
-        return (s.acked, s.agreed, s.cursor, s.life, self._push.done, self._pull.done)
+        done = self._push.done, self._pull.done, len(self.stuck)
+        return (s.acked, s.agreed, s.cursor, s.life) + done
 
     def _allocate(self):
         """A buffer for request and reply: smaller where the heap has no room."""
@@ -227,8 +231,8 @@ class SyncEngine:
             resets != w.ACK_RESET | w.CURSOR_RESET
         ):
             why = "another hub answers"
-        elif len(reply.wanted) > _WANTED_MOST:
-            why = "the hub wants %d photos at once" % len(reply.wanted)
+        elif [name for name, _ in reply.wanted if name not in self._push.named]:
+            why = "the hub wants photos that this request does not name"
         else:
             return reply
         raise Stop(BROKEN, why)
@@ -243,7 +247,8 @@ class SyncEngine:
         new.set(syncstate.HAS_OFFSITE, reply.flags & w.OFFSITE)
         if reply.flags & w.CURSOR_RESET:
             new.cursor, new.cursor_check = 0, w.NO_CHECK
-        set_back = reply.ack > self.journal.last_seq  # an old image was written to the flash
+        # an old image was written to the flash
+        set_back = reply.flags & w.SET_BACK or reply.ack > self.journal.last_seq
         if set_back or reply.flags & (w.ACK_RESET | w.CURSOR_RESET):
             self._resets += 1
             if self._resets > _MOST_RESETS:
@@ -270,7 +275,8 @@ class SyncEngine:
 
     def _still_stuck(self):
         """Of what could not be sent, what has not been replaced since."""
-        self.stuck = [seq for seq in self.stuck if self._is_live(seq)][-syncstate.MOST_STUCK :]
+        left = [seq for seq in self.stuck if seq not in self._push.cleared and self._is_live(seq)]
+        self.stuck = left[-syncstate.MOST_STUCK :]
         return self.stuck
 
     def _is_live(self, seq):
@@ -278,7 +284,7 @@ class SyncEngine:
             return record.seq == seq
         return False
 
-    def _keep(self, new):
+    def keep(self, new):
         """Store the state, unless only the time of contact differs."""
         if self.state is not self._base:  # the person has said something meanwhile
             new.allowed = self.state.allowed

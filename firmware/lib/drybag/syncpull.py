@@ -52,13 +52,15 @@ class Pull:
             taken = new.copy()
             taken.cursor, taken.cursor_check = reply.cursor, reply.cursor_check
             taken.note_deleted(len(deleted), engine.clock())
-            engine.store(taken, ops)
+            if ops:
+                engine.store(taken, ops)
+            else:
+                engine.keep(taken)
         except JournalClosed:
             raise
         except DrybagError as error:
             engine.stopped = "changes wait: %s" % error
             return False
-        self.done += 1
         return True
 
     def _look(self, reply, data, low):

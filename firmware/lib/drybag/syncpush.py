@@ -38,6 +38,8 @@ class Push:
         self._there = set()  # blobs that the hub is known to have
         self._bad = set()  # blobs that cannot be sent
         self._bodies = {}  # SHA-256 of a body that travels as a blob: (kind, uid)
+        self.named = ()  # by the last version of the request, not known to be there
+        self.cleared = []  # seqs of the request that had been stuck
 
     # -- the request --------------------------------------------------------------------------
     def request(self, buf, room):
@@ -66,6 +68,10 @@ class Push:
         journal, after = self._engine.journal, self._engine.state.agreed
         last = journal.last_seq
         self._bodies = {}
+        self.named = ()
+        self.cleared = []
+        if self._engine.retry and not self._stuck_ones(packer):
+            return max(after, self._engine.state.acked), False
         if not journal.unsent_count(after):
             return max(after, self._engine.state.acked), True
         while True:
@@ -77,12 +83,35 @@ class Push:
                     if not packer.add(item):
                         return after, False
                     if not self._all_there(item):
+                        self.named = item.names()
                         return record.seq, False
                 after = record.seq
                 if seen % _BREATH == 0:
                     yield _PAUSE
             if seen < _AT_ONCE:  # damaged ones are left out, scrub names them
                 return max(after, last), True
+
+    def _stuck_ones(self, packer):
+        """Those of earlier times once more; False if one of them must be the last."""
+        for seq in sorted(self._engine.stuck):
+            for record in self._engine.journal.unsent(seq - 1, 1):
+                item = self._item(record) if record.seq == seq else None
+                if item is None:
+                    continue
+                if not packer.add(item):
+                    return False
+                self.cleared.append(seq)
+                if not self._all_there(item):
+                    self.named = item.names()
+                    return False
+        return True
+
+    def took(self, wanted):
+        """The hub has answered the request, and wants these blobs."""
+        if wanted:
+            self.cleared = []
+        else:
+            self._there.update(self.named)
 
     def _item(self, record):
         """The Item of a record; None if it is damaged, which is noted."""
@@ -119,15 +148,16 @@ class Push:
     def blobs(self, wanted):
         """Send the blobs of `wanted`: (name, bytes that the hub has). A generator of actions."""
         for name, have in wanted:
-            if name in self._there:
-                raise Stop(BROKEN, "the hub wants a photo again that it took")
-            yield from self._blob(name, have)
+            if name not in self._there:
+                yield from self._blob(name, have)
 
     def _blob(self, name, have):
         try:
             size = self._size(name)
-        except NotFound:
-            raise Stop(BROKEN, "the hub wants a photo that is not here")
+        except (Damaged, NotFound):  # lost on the flash, or replaced meanwhile
+            self._bad.add(name)
+            self.done += 1
+            return
         for _ in range(_TRIES):
             if not 0 <= have <= size:
                 raise Stop(BROKEN, "the hub has %d of %d bytes of a photo" % (have, size))

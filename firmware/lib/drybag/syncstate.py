@@ -173,9 +173,9 @@ class Hub:
 def parse_hub(data):
     """A Hub. Raises Damaged."""
     try:
-        version, port = struct.unpack_from("<BH", data, 0)
-        if version != _VERSION:
+        if len(data) < 3 or data[0] != _VERSION:
             raise ValueError
+        _, port = struct.unpack_from("<BH", data, 0)
         texts, at = [], 3
         for _ in range(4):
             size = data[at]
