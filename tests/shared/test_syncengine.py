@@ -2,7 +2,7 @@
 
 import pytest
 from pim_flash import bodies, store_blob, text
-from sync_handset import Handset, changed, posts, same
+from sync_handset import NOW, Handset, changed, posts, same
 
 from drybag import layout, syncwirehost
 from drybag import syncwire as w
