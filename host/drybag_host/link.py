@@ -92,6 +92,34 @@ class HandsetLink:
         seconds = int(time.time()) - _EPOCH_2000 if seconds is None else seconds
         self._once(ph.numbered(p.SET_TIME, seconds))
 
+    def pair(self, host, port, owner, device, secret, ca):
+        """Make this hub the handset's. `ca`: DER of its CA. Everything will be sent to it.
+
+        Raises BadInput, NoSpace. The secret is never told again.
+        """
+        self._once(ph.pair(host, port, owner, device, secret, ca))
+
+    def unpair(self):
+        """The handset forgets hub and secret; records and networks stay."""
+        self._once(bytes((p.UNPAIR,)))
+
+    def know_network(self, ssid, password, priority=0):
+        """A Wi-Fi network (bytes; no password: an open one); higher priorities come first."""
+        self._once(ph.network(p.NETWORK_KNOW, ssid, password, priority))
+
+    def forget_network(self, ssid):
+        """Raises NotFound."""
+        self._once(ph.network(p.NETWORK_FORGET, ssid))
+
+    def sync(self, word=p.SYNC_TELL):
+        """How sync stands (a dict), after a word to it: SYNC_NOW, _ACCEPT, _REFUSE, _OFF.
+
+        Raises NotFound: no hub is paired, or nothing waits for that word.
+        """
+        if word != p.SYNC_TELL:
+            self._once(bytes((p.SYNC, word)))
+        return json.loads(self._whole(bytes((p.SYNC, p.SYNC_TELL))))
+
     @property
     def console(self):
         return self._line.console

@@ -50,6 +50,18 @@ BLOB_BEGIN = const(21)
 BLOB_DATA = const(22)
 BLOB_END = const(23)
 SET_BAUD = const(30)
+PAIR = const(40)
+NETWORK = const(41)
+UNPAIR = const(42)
+SYNC = const(43)
+
+NETWORK_KNOW = const(1)
+NETWORK_FORGET = const(2)
+SYNC_TELL = const(0)
+SYNC_NOW = const(1)
+SYNC_ACCEPT = const(2)
+SYNC_REFUSE = const(3)
+SYNC_OFF = const(4)
 
 OP_PUT = const(1)
 OP_DELETE = const(2)
@@ -69,7 +81,9 @@ NO_BLOB = const(0xFFFFFFFF)
 REQUEST_BYTES = const(2080)
 BLOB_DATA_BYTES = const(2048)
 CACHED_REPLY_BYTES = const(256)
-FEATURES = ("blobs", "compare", "history", "scrub", "time", "body-blob", "short-heads")
+FEATURES = (
+    "blobs", "compare", "history", "scrub", "time", "body-blob", "short-heads", "sync",
+)  # fmt: skip
 
 _HELLO = "<BBBBHI"
 _RANGE = "<BIII"
@@ -163,6 +177,15 @@ def _parse_put(data):
     if len(data) < size or (nblobs and len(blobs[-1]) != 32):
         raise BadRequest("an operation is cut short")
     return body, blobs, parent, data[size:]
+
+
+def parse_network(data):
+    """(what: NETWORK_KNOW or NETWORK_FORGET, priority, SSID, password) of a NETWORK request."""
+    _, what, priority, length = _take("<BBBB", data, 0)
+    ssid = bytes(data[4 : 4 + length])
+    if len(ssid) != length or what not in (NETWORK_KNOW, NETWORK_FORGET):
+        raise BadRequest("a network makes no sense")
+    return what, priority, ssid, bytes(data[4 + length :])
 
 
 def _take(form, data, at):

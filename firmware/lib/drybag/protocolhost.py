@@ -1,6 +1,8 @@
 """What the frames on the serial line say: the host's end of drybag.protocol. Pure."""
 
+import json
 import struct
+from binascii import b2a_base64
 
 from drybag import errors, layout
 from drybag import protocol as p
@@ -30,6 +32,23 @@ def key(kind, uid):
 def numbered(verb, number, rest=b""):
     """Request that begins with a u32."""
     return struct.pack("<BI", verb, number) + rest
+
+
+def pair(host, port, owner, device, secret, ca):
+    """Request PAIR. `ca`: the DER of the hub's CA certificate. Raises TooLarge."""
+    fields = {"host": host, "port": port, "owner": owner, "device": device, "secret": secret}
+    fields["ca"] = b2a_base64(ca).decode().strip()
+    data = bytes((p.PAIR,)) + json.dumps(fields).encode()
+    if len(data) > p.REQUEST_BYTES:
+        raise errors.TooLarge("the hub's certificate and names do not fit one request")
+    return data
+
+
+def network(what, ssid, password=b"", priority=0):
+    """Request NETWORK: know or forget the network `ssid`. Raises TooLarge."""
+    if len(ssid) > 32 or len(password) > 64:
+        raise errors.TooLarge("a network has a name of 32 bytes and a password of 64 at most")
+    return struct.pack("<BBBB", p.NETWORK, what, priority, len(ssid)) + ssid + password
 
 
 def put(kind, uid, body, blobs=(), parent=0, size=None):

@@ -46,9 +46,10 @@ class SyncEngine:
     """One handset and its hub. `journal` must be paired (syncstate.pair).
 
     clock() gives seconds since 2000-01-01, 0 unknown; set_clock(seconds), where that is wanted.
+    `remembered`: what an earlier engine of this journal gave.
     """
 
-    def __init__(self, journal, clock, random=random_u32, set_clock=None):
+    def __init__(self, journal, clock, random=random_u32, set_clock=None, remembered=None):
         self.journal = journal
         self.clock = clock
         self.random = random
@@ -63,6 +64,12 @@ class SyncEngine:
         self._set_clock = set_clock
         self._push = Push(self)
         self._pull = Pull(self)
+        if remembered:
+            (self.failures, self.held, self.retry, self.buffer_bytes, self._pull.part) = remembered
+
+    def remember(self):
+        """For the next engine of this journal, in the same life of the board."""
+        return (self.failures, self.held, self.retry, self.buffer_bytes, self._pull.part)
 
     # -- for the person -----------------------------------------------------------------------
     def unsent(self):

@@ -18,9 +18,7 @@ class Pull:
 
     def __init__(self, engine):
         self._engine = engine
-        self._writer = None  # of a blob that is on its way, with its name and size
-        self._name = None
-        self._size = 0
+        self.part = None  # of a blob that is on its way: (writer, name, size)
         self._whole = set()
         self.done = 0
 
@@ -151,10 +149,10 @@ class Pull:
             self._whole.add(name)
             return
         for _ in range(_TRIES):
-            if self._name != name:
+            if self.part and self.part[1] != name:
                 self._drop()
-            got = self._writer.received if self._writer else 0
-            if self._writer and got == self._size:
+            got = self.part[0].received if self.part else 0
+            if self.part and got == self.part[2]:
                 if self._finish(name):
                     return
                 got = 0
@@ -176,12 +174,11 @@ class Pull:
             raise Stop(BROKEN, "the hub does not say how long a photo is")
         if size is not None and total != size:
             raise Stop(BROKEN, "the hub's photo has another size than it said")
-        if self._writer is None or self._size != total or start != got:
+        if self.part is None or self.part[2] != total or start != got:
             self._drop()
             if start:
                 return False
-            self._writer = self._engine.journal.blob_writer(name, total)
-            self._name, self._size = name, total
+            self.part = (self._engine.journal.blob_writer(name, total), name, total)
         return True
 
     def _receive(self, name):
@@ -193,19 +190,19 @@ class Pull:
             if not len(piece):
                 return self._finish(name)
             try:
-                self._writer.write(piece)
+                self.part[0].write(piece)
             except BadBlob:
-                self._writer = self._name = None
+                self.part = None
                 return False
             except DrybagError:
-                self._writer = self._name = None
+                self.part = None
                 raise
 
     def _finish(self, name):
         """True if what has come is the blob."""
-        writer, self._writer, self._name = self._writer, None, None
+        part, self.part = self.part, None
         try:
-            writer.finish()
+            part[0].finish()
         except BadBlob:
             return False
         self._whole.add(name)
@@ -213,6 +210,6 @@ class Pull:
         return True
 
     def _drop(self):
-        writer, self._writer, self._name = self._writer, None, None
-        if writer is not None:
-            writer.abort()
+        part, self.part = self.part, None
+        if part is not None:
+            part[0].abort()

@@ -39,6 +39,13 @@ _MORE = {
     "delete": ("delete 3             'undelete' brings it back, until its space is needed",),
     "undelete": ("undelete             the one deleted last", "undelete 3           by number"),
     "scrub": ("scrub                checks every CRC and hash on the flash; q stops it",),
+    "sync": (
+        "sync                 how it stands",
+        "sync now             at once; turns it on again",
+        "sync off             until 'sync now'",
+        "sync accept          the many deletions that the hub asks for may go",
+        "sync refuse          they may not: the records go back to the hub",
+    ),
     "time": ("time 2025-01-31 09:30      in UTC, as all times of saving are",),
 }
 _DOING = {
@@ -88,6 +95,10 @@ def do_status(console, _):
         yield "records    " + (", ".join(counts) or "none yet")
         yield "changes    %d so far, journal %08x" % (journal.last_seq, journal.epoch)
         yield "room       %d KiB for records" % (journal.free_bytes() // 1024)
+        from handset.syncsay import facts
+
+        for name, text in facts(app):
+            yield "%-10s %s" % (name, text)
     gc.collect()
     yield "memory     %d KiB free" % (board.heap_free() // 1024)
     yield "doing      " + (_DOING.get(app.link.busy) or "waiting for you")
@@ -101,8 +112,17 @@ def do_where(console, _):
         yield "saved on the flash    all %d records, up to change %d" % (
             journal.count(), journal.last_seq,
         )  # fmt: skip
-    yield "on the hub            no hub is configured"
-    yield "off-site              no hub is configured"
+    sync = console.app.sync_info()
+    if not sync["paired"]:
+        yield "on the hub            no hub is paired"
+        yield "off-site              no hub is paired"
+    elif "saved" in sync:
+        from handset.syncsay import watermarks
+
+        for name, text in watermarks(sync)[1:]:
+            yield "%-21s %s" % (name, text)
+        if sync["unsent"]:
+            yield "unsent                %d changes" % sync["unsent"]
     yield "A backup on a computer: drybag pull"
 
 

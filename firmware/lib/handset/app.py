@@ -20,6 +20,7 @@ _CTRL_C = const(3)
 _READ_BYTES = const(64)
 _FRAME_GAP_MS = const(500)
 _WAIT_MS = const(500)
+_TICK_MS = const(250)
 _QUIET_MS = const(3000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
@@ -45,6 +46,7 @@ class App:
         self.leaving = False
         self._heard = board.ticks_ms()
         self._quiet = False
+        self.sync = None  # handset.sync.Sync while a hub is paired
 
     # -- the journal --------------------------------------------------------------------------
     def mount(self):
@@ -63,7 +65,27 @@ class App:
             self.fault = NotMountable(
                 "the journal cannot be opened (%s): nothing was formatted" % describe(error)
             )
+        self.pairing_changed()
         gc.collect()
+
+    def pairing_changed(self):
+        """Sync while a hub is paired, and not a byte of its code without one."""
+        journal = self.journal
+        if self.sync is not None and journal is None:
+            self.sync.mounted()
+        elif journal is None or not journal.find_uid(layout.SETTING, b"hub"):
+            if journal is not None:
+                journal.set_agreed(-1)
+            if self.sync is not None:
+                self.sync.end()
+                self.sync = None
+        elif self.sync is None:
+            gc.collect()
+            from handset.sync import Sync
+
+            self.sync = Sync(self)
+        else:
+            self.sync.mounted()
 
     def failed(self, error):
         """The DrybagError to show for an exception; mounts a journal that the flash closed."""
@@ -109,12 +131,17 @@ class App:
         if journal is None:
             info["error"] = {"class": type(self.fault).__name__, "message": str(self.fault)}
             return info
+        info["sync"] = self.sync_info()
         info["epoch"] = journal.epoch
         info["last_seq"] = journal.last_seq
         for kind in layout.KIND_NAMES:
             info["counts"][layout.KIND_NAMES[kind]] = journal.count(kind)
         info["free"] = journal.free_bytes()
         return info
+
+    def sync_info(self):
+        """How sync stands, a dict for JSON."""
+        return self.sync.info() if self.sync is not None else {"paired": False}
 
     # -- the line -----------------------------------------------------------------------------
     def set_baud(self, baud):
@@ -140,16 +167,56 @@ class App:
         """Serve until Ctrl-C or `quit`; then the journal is closed."""
         self.console.greet()
         while not self.leaving:
-            try:
-                self.turn(_WAIT_MS)
-            except (EOFError, KeyboardInterrupt):
-                break
-            except Exception as error:
-                self._survive(error)
+            if self.sync is None:
+                self._alone()
+            else:
+                from handset import tasks
+
+                tasks.run(self._beside_sync(tasks))
         self._close()
 
+    def _alone(self):
+        while not self.leaving and self.sync is None:
+            self._guarded_turn(_WAIT_MS)
+
+    async def _beside_sync(self, tasks):
+        """The same beside the task of sync, which gets its turn whenever this one has to wait."""
+        sync = tasks.create_task(self.sync.run())
+        ticking = tasks.create_task(self._ticking(tasks))
+        try:
+            while not self.leaving and self.sync is not None:
+                if self._guarded_turn(0):
+                    await tasks.sleep_ms(0)
+                else:
+                    await tasks.readable(self.board.console_stream())
+        finally:
+            sync.cancel()
+            ticking.cancel()
+            await tasks.sleep_ms(0)
+
+    async def _ticking(self, tasks):
+        """What silence is the sign for."""
+        while True:
+            await tasks.sleep_ms(_TICK_MS)
+            self._silence(False)
+            if self._new_baud or self._baud_since:
+                self._change_baud()
+
+    def _guarded_turn(self, wait_ms):
+        """As turn; nothing but the end of the console ends it."""
+        try:
+            return self.turn(wait_ms)
+        except (EOFError, KeyboardInterrupt):
+            self.leaving = True
+        except Exception as error:
+            self._survive(error)
+        return True
+
     def turn(self, wait_ms):
-        """Once round the loop: a step of what is under way, then what has come meanwhile."""
+        """Once round the loop: a step of what is under way, then what has come meanwhile.
+
+        False if there was nothing to do.
+        """
         busy = self.link.step()
         busy = self.console.step() or busy
         if self._new_baud or self._baud_since:
@@ -159,7 +226,11 @@ class App:
             self._heard = self.board.ticks_ms()
             self._quiet = False
             self._take(n)
-            return
+            return True
+        self._silence(busy)
+        return busy
+
+    def _silence(self, busy):
         silent_ms = self.board.since_ms(self._heard)
         if self._decoder.in_frame and silent_ms > _FRAME_GAP_MS:
             self._decoder.idle()
@@ -167,6 +238,10 @@ class App:
             self._quiet = True
             self.console.rest()
             gc.collect()
+
+    def quiet_ms(self):
+        """Since a key or a frame came."""
+        return self.board.since_ms(self._heard)
 
     def _take(self, n):
         """Bytes of the console: frames for the link, the rest for the person."""
@@ -200,6 +275,8 @@ class App:
     def _close(self):
         if self._baud_since:
             self.board.set_baud(_BAUD)
+        if self.sync is not None:
+            self.sync.end()
         journal, self.journal = self.journal, None
         if journal is not None:
             try:

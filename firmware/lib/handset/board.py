@@ -60,6 +60,10 @@ class Board:
             wait_ms = 0
         return n
 
+    def console_stream(self):
+        """What becomes readable when something has come."""
+        return self._stdin
+
     def write(self, data):
         """Bytes to the console as they are: LF stays LF."""
         size = len(data)

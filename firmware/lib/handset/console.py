@@ -20,6 +20,7 @@ _CTRL_D = const(4)
 _CTRL_G = const(7)
 _LET_GO = (
     "handset.views", "handset.forms", "handset.changes", "handset.about", "handset.photo",
+    "handset.syncsay",
     "drybag.search", "drybag.records", "drybag.contentline", "drybag.linetext", "drybag.dates",
 )  # fmt: skip
 
@@ -38,6 +39,7 @@ COMMANDS = (
     ("history", "changes", "N|TEXT", "the versions of a record", True),
     ("status", "about", "", "what the handset is and what it is doing", False),
     ("where", "about", "", "what is saved, and where", False),
+    ("sync", "syncsay", "[now|off|accept|refuse]", "the hub: what is there, what is unsent", True),
     ("scrub", "changes", "", "read everything and check it", True),
     ("time", "about", "[2025-01-31 09:30]", "show or set the clock", False),
     ("restart", "about", "", "start again", False),

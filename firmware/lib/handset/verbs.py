@@ -94,6 +94,7 @@ class Verbs:
 
     def _stats(self, journal, request):
         stats = journal.stats()
+        stats["sync"] = self._app.sync_info()
         yield json.dumps(_plain(stats)).encode()
 
     def _scrub(self, journal, request):
@@ -223,6 +224,52 @@ class Verbs:
         writer.finish()
         yield b""
 
+    # -- the hub ------------------------------------------------------------------------------
+    def _pair(self, journal, request):
+        """Secrets go in here; no answer ever has them."""
+        from drybag import syncstate
+        from drybag.port import random_u32
+
+        syncstate.pair(journal, _hub(request), random_u32)
+        self._app.pairing_changed()
+        yield b""
+
+    def _unpair(self, journal, request):
+        from drybag import syncstate
+
+        syncstate.unpair(journal)
+        self._app.pairing_changed()
+        yield b""
+
+    def _network(self, journal, request):
+        from drybag import syncstate
+
+        what, priority, ssid, password = p.parse_network(request)
+        if what == p.NETWORK_FORGET:
+            syncstate.remove_network(journal, ssid)
+        else:
+            syncstate.set_network(journal, ssid, password, priority)
+        yield b""
+
+    def _sync(self, journal, request):
+        """The person's word about it; without one, how it stands (JSON)."""
+        word = request[1] if len(request) > 1 else p.SYNC_TELL
+        sync = self._app.sync
+        if word == p.SYNC_TELL:
+            yield json.dumps(self._app.sync_info()).encode()
+            return
+        if sync is None:
+            raise NotFound("no hub is paired with this handset")
+        if word == p.SYNC_NOW:
+            sync.now()
+        elif word == p.SYNC_OFF:
+            sync.turn(False)
+        elif word not in (p.SYNC_ACCEPT, p.SYNC_REFUSE):
+            raise p.BadRequest("unknown word %d about sync" % word)
+        elif not (sync.accept() if word == p.SYNC_ACCEPT else sync.refuse()):
+            raise NotFound("no deletions wait for a word")
+        yield b""
+
     def _drop_writer(self):
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -251,7 +298,29 @@ _VERBS = {
     p.BLOB_BEGIN: Verbs._blob_begin,
     p.BLOB_DATA: Verbs._blob_data,
     p.BLOB_END: Verbs._blob_end,
+    p.PAIR: Verbs._pair,
+    p.NETWORK: Verbs._network,
+    p.UNPAIR: Verbs._unpair,
+    p.SYNC: Verbs._sync,
 }
+
+
+def _hub(request):
+    """The syncstate.Hub of a PAIR request. Raises BadRequest, BadInput; neither tells a secret."""
+    from binascii import a2b_base64
+
+    from drybag.syncstate import Hub
+
+    try:
+        told = json.loads(bytes(request[1:]).decode())
+        hub = Hub(
+            told["host"], told["port"], told["owner"], told["device"], told["secret"],
+            a2b_base64(told["ca"]),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError):
+        raise p.BadRequest("the pairing makes no sense")
+    hub.check()
+    return hub
 
 
 def _key(data):

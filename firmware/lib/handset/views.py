@@ -197,8 +197,11 @@ def do_show(console, text):
         yield "  ... and %d bytes more" % (record.body_size - len(body))
     for sha in record.blobs:
         yield "  photo or attachment, %d bytes" % console.app.journal.blob_size(sha)
-    yield "Saved on the flash as change %d, version %d%s." % (
+    from handset.syncsay import where_text
+
+    yield "Saved on the flash as change %d, version %d%s.%s" % (
         record.seq, record.rev, stamp_text(console.app.board, record),
+        where_text(console.app, record.seq),
     )  # fmt: skip
 
 
