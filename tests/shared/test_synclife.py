@@ -205,7 +205,7 @@ def test_a_record_that_is_damaged_is_named_and_the_rest_goes_on(h):
         h.flash.flip(sector * 4096 + 700)
     h.synced()
     assert list(h.hub.live()) == [(CONTACT, b"good")]
-    assert h.engine.stuck == [seq] and syncstate.places(h.engine.state, seq) == (False, False)
+    assert h.engine.stuck == [seq] and h.engine.state.places(seq) == (False, False)
     assert h.boot().engine.stuck == [seq] and h.engine.unsent() == 1
     h.synced()
     assert h.engine.stuck == [seq]
@@ -261,12 +261,12 @@ def test_times(h):
 
 def test_off_site_is_told_apart(h):
     seq = h.j.put(CONTACT, b"a", b"FN:A\n")
-    assert syncstate.places(h.engine.state, seq) == (False, False)
+    assert h.engine.state.places(seq) == (False, False)
     h.synced()
-    assert syncstate.places(h.engine.state, seq) == (True, False)
+    assert h.engine.state.places(seq) == (True, False)
     h.hub.offsite = True
     h.synced()
-    assert syncstate.places(h.state, seq) == (True, True)
+    assert h.state.places(seq) == (True, True)
 
 
 def test_where_memory_is_short_the_buffer_gets_smaller(h, monkeypatch):

@@ -197,3 +197,14 @@ class Index:
             b += 1
             i = 0
         return n, -1
+
+
+def apply_one(index, tag, seq, where):
+    """One committed version, or a pending tombstone; `where` 0 is a tombstone that hides only
+    what is before it in the log."""
+    if where:
+        index.load(tag, seq, where)
+    else:
+        slot = index.find_either(tag)
+        if slot >= 0:
+            index.remove(slot)

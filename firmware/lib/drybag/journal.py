@@ -13,12 +13,11 @@ from drybag.checkpoint import Checkpointer
 from drybag.compaction import Compactor
 from drybag.device import Device
 from drybag.errors import BadInput, DrybagError, MissingBlob, NoSpace, NotFound, TooLarge
-from drybag.index import Index, key_hash, pending_tag
+from drybag.index import Index, apply_one, key_hash, pending_tag
 from drybag.layout import ENTRY_BYTES, F_BATCH, MAX_ENTRY_UNITS, SETTING, UNIT, Record
 from drybag.log import Log
 from drybag.port import const
 from drybag.reading import Readings, missing, uid_text
-from drybag.recovery import recover
 
 _BATCH_GAP = const(64)
 _INLINE = const(1536 - 22)
@@ -32,6 +31,8 @@ def mount(dev, clock=None):
     A blank partition is formatted. `clock` gives seconds since 2000-01-01, 0 if unknown. Raises
     FormatNewer, NotMountable (the partition is untouched), OSError.
     """
+    from drybag.recovery import recover  # a handset lets go of it afterwards
+
     log = Log(Device(dev))
     report = recover(log)
     return Journal(log, report, clock)
@@ -318,8 +319,6 @@ class Journal(Readings):
         return h | kind, log.next_seq - 1, 0
 
     def _apply(self, change):
-        from drybag.recovery import apply_one
-
         apply_one(self._log.index, change[0], change[1], change[2])
 
     def _time(self, when):

@@ -12,7 +12,7 @@ from binascii import crc32
 from drybag import layout, segment
 from drybag.checkpoint import load_piece
 from drybag.errors import FormatNewer, NoSpace, NotMountable
-from drybag.index import Index, key_hash, pending_tag
+from drybag.index import Index, apply_one, key_hash, pending_tag
 from drybag.layout import UNIT
 from drybag.log import batch_counts_from
 from drybag.pool import BAD, FREE, IS_BLOB, IS_LOG, format_if_blank
@@ -388,17 +388,6 @@ class Replay:
             if pending[i + 1] >= first:
                 apply_one(self._log.index, pending[i], pending[i + 1], pending[i + 2])
         self.pending = array("I")
-
-
-def apply_one(index, tag, seq, where):
-    """One committed version, or a pending tombstone; `where` 0 is a tombstone that hides only
-    what is before it in the log."""
-    if where:
-        index.load(tag, seq, where)
-    else:
-        slot = index.find_either(tag)
-        if slot >= 0:
-            index.remove(slot)
 
 
 def refers_to_blobs(entry):

@@ -64,6 +64,24 @@ class State:
     def set(self, flag, on):
         self.flags = self.flags | flag if on else self.flags & ~flag
 
+    def facts(self):
+        """What is said of it: on, contact (stamp), at_hub and offsite (seqs; None: there is no
+        off-site copy), stuck (seqs), held_by_hub."""
+        return {
+            "on": not self.flags & OFF,
+            "contact": self.contact,
+            "at_hub": self.agreed,
+            "offsite": self.offsite if self.flags & HAS_OFFSITE else None,
+            "stuck": self.stuck,
+            "held_by_hub": self.flags & HUB_HELD != 0,
+        }
+
+    def places(self, seq):
+        """(at the hub, off-site) of the version with `seq`, by the hub's own word."""
+        if seq in self.stuck or seq > self.agreed:
+            return False, False
+        return True, self.flags & HAS_OFFSITE != 0 and seq <= self.offsite
+
     # -- deletions ----------------------------------------------------------------------------
     def may_delete(self, count, live, now):
         """True if `count` more of `live` records may go, for the hub's word alone."""
@@ -250,15 +268,3 @@ def networks(journal):
                 found.append((body[1], uid[len(WIFI) :], body[2:]))
     found.sort(key=lambda network: (-network[0], network[1]))
     return found
-
-
-# --- where a record is safe -------------------------------------------------------------------
-
-
-def places(state, seq):
-    """(at the hub, off-site) of the version with `seq`: booleans, by the hub's own word."""
-    if state is None:
-        return False, False
-    if seq in state.stuck:
-        return False, False
-    return seq <= state.agreed, state.has(HAS_OFFSITE) and seq <= state.offsite

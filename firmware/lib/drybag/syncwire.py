@@ -60,50 +60,66 @@ class SyncNewer(FormatNewer):
 
 # --- packed bodies ----------------------------------------------------------------------------
 
-# Part of the format: SPEC.md "Packed bodies". In the order in which a packer looks for them.
-PHRASES = (
-    (b"\x00", b";ENCODING=QUOTED-PRINTABLE:"),
-    (b"\x02", b"\nEMAIL;TYPE=INTERNET:"),
-    (b"\x03", b"\nSTATUS:NEEDS-ACTION\n"),
-    (b"\x04", b"\nIMAGE:drybag:blob/"),
-    (b"\x05", b"\nLAST-MODIFIED:20"),
-    (b"\x06", b"\nMEDIATYPE:image/"),
-    (b"\x07", b"VERSION:3.0\nUID:"),
-    (b"\x08", b"\nTEL;TYPE=CELL:"),
-    (b"\x0b", b"\nBEGIN:VALARM\n"),
-    (b"\x0c", b";VALUE=DATE:20"),
-    (b"\x0d", b"\nDESCRIPTION:"),
-    (b"\x0e", b"\nCREATED:20"),
-    (b"\x0f", b"\nDTSTAMP:20"),
-    (b"\x10", b".X-ABLabel:"),
-    (b"\x11", b"\nLOCATION:"),
-    (b"\x12", b"\nSUMMARY:"),
-    (b"\x13", b"\nDTSTART"),
-    (b"\x14", b"\nEMAIL:"),
-    (b"\x15", b"\nDTEND"),
-    (b"\x16", b";TYPE="),
-    (b"\x17", b"\nORG:"),
-    (b"\x18", b"\nitem"),
-    (b"\x19", b".com\n"),
-    (b"\x1a", b"\nFN:"),
-    (b"\x1b", b"\nTEL"),
-    (b"\x1c", b"UID:"),
-    (b"\x1d", b"\nN:"),
-    (b"\x1e", b";;;"),
+# Part of the format: SPEC.md "Packed bodies". Octet and phrase, in the order in which a packer
+# looks for them; one string, as each object more costs a handset's heap 64 bytes.
+_PHRASES = (
+    b"\x00;ENCODING=QUOTED-PRINTABLE:\xff"
+    b"\x02\nEMAIL;TYPE=INTERNET:\xff"
+    b"\x03\nSTATUS:NEEDS-ACTION\n\xff"
+    b"\x04\nIMAGE:drybag:blob/\xff"
+    b"\x05\nLAST-MODIFIED:20\xff"
+    b"\x06\nMEDIATYPE:image/\xff"
+    b"\x07VERSION:3.0\nUID:\xff"
+    b"\x08\nTEL;TYPE=CELL:\xff"
+    b"\x0b\nBEGIN:VALARM\n\xff"
+    b"\x0c;VALUE=DATE:20\xff"
+    b"\x0d\nDESCRIPTION:\xff"
+    b"\x0e\nCREATED:20\xff"
+    b"\x0f\nDTSTAMP:20\xff"
+    b"\x10.X-ABLabel:\xff"
+    b"\x11\nLOCATION:\xff"
+    b"\x12\nSUMMARY:\xff"
+    b"\x13\nDTSTART\xff"
+    b"\x14\nEMAIL:\xff"
+    b"\x15\nDTEND\xff"
+    b"\x16;TYPE=\xff"
+    b"\x17\nORG:\xff"
+    b"\x18\nitem\xff"
+    b"\x19.com\n\xff"
+    b"\x1a\nFN:\xff"
+    b"\x1b\nTEL\xff"
+    b"\x1cUID:\xff"
+    b"\x1d\nN:\xff"
+    b"\x1e;;;"
 )
+
+
+def phrases():
+    """(octet, phrase) of each, in order."""
+    return [(entry[:1], entry[1:]) for entry in _PHRASES.split(b"\xff")]
 
 
 def pack_body(body, uid):
     """`body` with its phrases replaced by single octets."""
-    for c in _CONTROLS:
-        if body.find(c) >= 0:
-            body = body.replace(c, b"\x1f" + c)
+    if min(body.replace(b"\n", b"~").replace(b"\t", b"~") + b"~") < 0x20:
+        body = _escaped(body)
     if _is_short_for(uid):
         body = body.replace(uid, _UID)
-    for octet, phrase in PHRASES:
+    for entry in _PHRASES.split(b"\xff"):
+        phrase = entry[1:]
         if body.find(phrase) >= 0:
-            body = body.replace(phrase, octet)
+            body = body.replace(phrase, entry[:1])
     return body
+
+
+def _escaped(body):
+    """Each control octet but LF and tab behind an escape."""
+    out = bytearray()
+    for c in body:
+        if c < 0x20 and c != 9 and c != 10:
+            out.append(_ESCAPE)
+        out.append(c)
+    return bytes(out)
 
 
 def unpack_body(data, uid):
@@ -111,13 +127,14 @@ def unpack_body(data, uid):
     if data.find(b"\x1f") >= 0:
         return _unpack_escaped(data, uid)
     size = len(data) + data.count(_UID) * (len(uid) - 1)
-    for octet, phrase in PHRASES:
-        size += data.count(octet) * (len(phrase) - 1)
+    for entry in _PHRASES.split(b"\xff"):
+        size += data.count(entry[:1]) * (len(entry) - 2)
     if size > BODY_BYTES:
         raise BadMessage("a body of %d bytes: more than %d travel as a blob" % (size, BODY_BYTES))
-    for octet, phrase in PHRASES:
+    for entry in _PHRASES.split(b"\xff"):
+        octet = entry[:1]
         if data.find(octet) >= 0:
-            data = data.replace(octet, phrase)
+            data = data.replace(octet, entry[1:])
     if data.find(_UID) >= 0:
         if not _is_short_for(uid):
             raise BadMessage("this uid has no short form")
@@ -127,6 +144,7 @@ def unpack_body(data, uid):
 
 def _unpack_escaped(data, uid):
     """As unpack_body, octet by octet, for a body that has control octets of its own."""
+    by_octet = {octet[0]: phrase for octet, phrase in phrases()}
     out = bytearray()
     at = 0
     while at < len(data):
@@ -142,7 +160,7 @@ def _unpack_escaped(data, uid):
         elif c == 1:
             out.extend(uid)
         elif c < 0x20 and c != 9 and c != 10:
-            out.extend(_BY_OCTET[c])
+            out.extend(by_octet[c])
         else:
             out.append(c)
         if len(out) > BODY_BYTES:
@@ -448,6 +466,3 @@ def parse_error(status, body):
 def _printable(text, size):
     return "".join([c if " " <= c < "\x7f" else "?" for c in text[:size]])
 
-
-_BY_OCTET = {octet[0]: phrase for octet, phrase in PHRASES}
-_CONTROLS = tuple([b"\x1f"] + [bytes((c,)) for c in range(31) if c not in (9, 10)])

@@ -14,7 +14,7 @@ from drybag.frame import FRAME, TEXT, Decoder
 from drybag.port import const
 from handset.console import Console
 from handset.link import Link
-from handset.verbs import Verbs
+from handset.memory import let_go
 
 _CTRL_C = const(3)
 _READ_BYTES = const(64)
@@ -36,8 +36,8 @@ class App:
         self.board = board
         self.journal = None
         self.fault = None
-        self._verbs = Verbs(self)
-        self.link = Link(self._verbs, board.write, board.ticks_ms, board.since_ms, board.boot)
+        self._verbs = None
+        self.link = Link(self, board.write, board.ticks_ms, board.since_ms, board.boot)
         self.console = Console(self)
         self._decoder = Decoder()
         self._buf = bytearray(_READ_BYTES)
@@ -52,7 +52,7 @@ class App:
     def mount(self):
         """Open the journal. What is wrong with the partition ends up in `fault`, never worse."""
         self.journal = None
-        self._verbs.forget()
+        self._verbs = None
         gc.collect()
         try:
             from drybag import journal
@@ -65,7 +65,24 @@ class App:
             self.fault = NotMountable(
                 "the journal cannot be opened (%s): nothing was formatted" % describe(error)
             )
+        let_go(("drybag.recovery",))
         self.pairing_changed()
+        gc.collect()
+
+    def start(self, request):
+        """For the link: a generator of the answer to a request."""
+        if self._verbs is None:
+            from handset.verbs import Verbs
+
+            self._verbs = Verbs(self)
+        return self._verbs.start(request)
+
+    def rest(self):
+        """Nobody is at work here: let go of code that can be loaded again."""
+        self.console.rest()
+        if self._verbs is not None and not self.link.busy and self._verbs.at_rest:
+            self._verbs = None
+            let_go(("handset.verbs",))
         gc.collect()
 
     def pairing_changed(self):
@@ -236,8 +253,7 @@ class App:
             self._decoder.idle()
         elif not self._quiet and not busy and silent_ms > _QUIET_MS:
             self._quiet = True
-            self.console.rest()
-            gc.collect()
+            self.rest()
 
     def quiet_ms(self):
         """Since a key or a frame came."""

@@ -5,10 +5,10 @@ A command is a generator. What it yields is printed (str), asked for (Ask; the a
 """
 
 import gc
-import sys
 
 from drybag.errors import DrybagError
 from drybag.port import const
+from handset.memory import let_go
 from handset.terminal import Terminal, characters
 
 PROMPT = "drybag> "
@@ -140,10 +140,7 @@ class Console:
     def rest(self):
         """Nobody types: let go of the code of commands."""
         if self._task is None:
-            for name in _LET_GO:
-                parent, _, child = name.partition(".")
-                if sys.modules.pop(name, None) and hasattr(sys.modules[parent], child):
-                    delattr(sys.modules[parent], child)
+            let_go(_LET_GO)
 
     # -- lines and commands -------------------------------------------------------------------
     def _line(self, line):

@@ -216,6 +216,13 @@ class Https:
         self._left -= n
         return piece
 
+    async def more(self):
+        """As piece; None where the connection broke."""
+        try:
+            return await self.piece()
+        except Broken:
+            return None
+
     async def read_into(self, buf):
         """All of the body into `buf`: its length. Raises Broken; also if it is longer."""
         if self._left > len(buf):

@@ -19,6 +19,7 @@ _MIN_CHUNK = const(64)
 
 class Link:
     """`verbs.start(request)` gives a generator of pieces of the answer; None means "still at it".
+    `verbs.failed(error)` makes of what it raises what the host is told.
 
     `write(bytes)`; `ticks_ms()`, `since_ms(ticks)`; `boot`: a number that differs from boot to
     boot.

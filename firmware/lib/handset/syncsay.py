@@ -72,9 +72,7 @@ def where_text(app, seq):
     """Of one version: ", at the hub" and so on; "" without a hub."""
     if app.sync is None:
         return ""
-    from drybag.syncstate import places
-
-    hub, offsite = places(app.sync.state, seq)
+    hub, offsite = app.sync.places(seq)
     if offsite:
         return " It is at the hub and off-site too."
     return " It is at the hub too." if hub else " It is not at the hub yet."

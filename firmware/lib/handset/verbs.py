@@ -47,9 +47,10 @@ class Verbs:
             raise self._app.fault
         return make(self, self._app.journal, request)
 
-    def failed(self, error):
-        """The DrybagError to tell the host of an exception."""
-        return self._app.failed(error)
+    @property
+    def at_rest(self):
+        """No blob is on its way."""
+        return self._writer is None
 
     # -- about the handset --------------------------------------------------------------------
     def _hello(self, request):
@@ -277,10 +278,6 @@ class Verbs:
                 writer.abort()
             except (DrybagError, OSError):
                 pass  # the journal closes itself; what is left of the blob is reclaimed later
-
-    def forget(self):
-        """The journal was mounted anew: a blob on its way is lost."""
-        self._writer = None
 
 
 _VERBS = {

@@ -46,7 +46,7 @@ ITEMS = (
 
 
 def messages():
-    for octet, phrase in w.PHRASES:
+    for octet, phrase in w.phrases():
         print("phrase", text(octet), text(phrase))
     request = w.Request()
     request.nonce, request.epoch, request.life, request.last_seq = 1, 2, 3, 0xFFFFFFFF
