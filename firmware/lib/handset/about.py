@@ -5,7 +5,7 @@ import gc
 from drybag import layout
 from drybag import protocol as p
 from drybag.dates import parse_date
-from handset.console import COMMANDS, command
+from handset.console import command, commands
 from handset.terminal import pad
 
 _MORE = {
@@ -62,7 +62,7 @@ _DOING = {
 
 def do_help(console, word):
     if not word:
-        for name, _, takes, does, _ in COMMANDS:
+        for name, _, takes, does, _ in commands():
             yield "  %s %s" % (pad(name + " " + takes, 27), does)
         yield "'help COMMAND' has examples. A number is the one in the last list."
         return

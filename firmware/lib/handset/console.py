@@ -24,32 +24,41 @@ _LET_GO = (
     "drybag.search", "drybag.records", "drybag.contentline", "drybag.linetext", "drybag.dates",
 )  # fmt: skip
 
-# name, module, what it takes, what it does, needs the journal
-COMMANDS = (
-    ("help", "about", "[COMMAND]", "this list, or more about one command", False),
-    ("add", "forms", "KIND [TEXT]", "add a contact, event, todo, note or photo", True),
-    ("list", "views", "[KIND]", "all records, or those of one kind", True),
-    ("find", "views", "TEXT", "search names, numbers, titles, texts", True),
-    ("show", "views", "N|TEXT", "one record, by its number in the last list", True),
-    ("events", "views", "[FROM [TO]]", "what is on, from a day (2025-01-31) to another", True),
-    ("edit", "forms", "N|TEXT", "change a record, field by field", True),
-    ("done", "forms", "N|TEXT", "tick off a to-do, or the other way", True),
-    ("delete", "changes", "N|TEXT", "delete a record", True),
-    ("undelete", "changes", "[N]", "bring a deleted record back", True),
-    ("history", "changes", "N|TEXT", "the versions of a record", True),
-    ("status", "about", "", "what the handset is and what it is doing", False),
-    ("where", "about", "", "what is saved, and where", False),
-    ("sync", "syncsay", "[now|off|accept|refuse]", "the hub: what is there, what is unsent", True),
-    ("scrub", "changes", "", "read everything and check it", True),
-    ("time", "about", "[2025-01-31 09:30]", "show or set the clock", False),
-    ("restart", "about", "", "start again", False),
-    ("quit", "about", "", "stop, for MicroPython's own prompt", False),
-)
+# name : module : what it takes : what it does : j if it needs the journal. One string, as each
+# object more costs the heap 32 to 64 bytes.
+_COMMANDS = """\
+help : about : [COMMAND] : this list, or more about one command : -
+add : forms : KIND [TEXT] : add a contact, event, todo, note or photo : j
+list : views : [KIND] : all records, or those of one kind : j
+find : views : TEXT : search names, numbers, titles, texts : j
+show : views : N|TEXT : one record, by its number in the last list : j
+events : views : [FROM [TO]] : what is on, from a day (2025-01-31) to another : j
+edit : forms : N|TEXT : change a record, field by field : j
+done : forms : N|TEXT : tick off a to-do, or the other way : j
+delete : changes : N|TEXT : delete a record : j
+undelete : changes : [N] : bring a deleted record back : j
+history : changes : N|TEXT : the versions of a record : j
+status : about :  : what the handset is and what it is doing : -
+where : about :  : what is saved, and where : -
+sync : syncsay : [now|off|accept|refuse] : the hub: what is there, what is unsent : j
+scrub : changes :  : read everything and check it : j
+time : about : [2025-01-31 09:30] : show or set the clock : -
+restart : about :  : start again : -
+quit : about :  : stop, for MicroPython's own prompt : -
+"""
+
+
+def commands():
+    """(name, module, what it takes, what it does, whether it needs the journal) of each."""
+    for line in _COMMANDS.split("\n"):
+        if line:
+            name, module, takes, does, needs = line.split(" : ")
+            yield name, module, takes, does, needs == "j"
 
 
 def command(name):
-    """The row of COMMANDS called `name`, or None."""
-    for row in COMMANDS:
+    """What commands() gives of the one called `name`, or None."""
+    for row in commands():
         if row[0] == name:
             return row
     return None
@@ -176,7 +185,7 @@ class Console:
         """The command meant by `word`, or None after saying what might be."""
         if word == "?":
             return "help"
-        names = [row[0] for row in COMMANDS]
+        names = [row[0] for row in commands()]
         if word in names:
             return word
         near = [name for name in names if name.startswith(word)]

@@ -11,6 +11,7 @@ _QUIET_MS = const(5000)
 _SMALL_BYTES = const(512)
 _KEEP_OPEN_S = const(600)
 _KEEP_OPEN_BYTES = const(40000)
+_WORK_BYTES = const(24000)  # of the heap for all but the engine's buffer
 
 
 async def once(sync):
@@ -24,10 +25,15 @@ async def once(sync):
         from handset.https import Https
 
         sync.link = Https(syncstate.load_hub(app.journal))
+    from drybag.syncengine import LEAST_BUFFER, MOST_BUFFER
+
     link, engine = sync.link, sync.engine()
     if engine.state.has(syncstate.OFF):
         engine.turn(True)
     engine.retry = engine.retry or sync.wanted
+    gc.collect()
+    room = app.board.heap_free() - _WORK_BYTES
+    engine.buffer_bytes = max(LEAST_BUFFER, min(MOST_BUFFER, room))
     outcome = await _drive(sync, engine, link)
     if outcome is None:
         return
