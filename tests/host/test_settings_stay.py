@@ -151,7 +151,7 @@ def test_the_link_refuses_them(sim):
 def test_a_batch_with_one_among_others_is_refused_whole(sim):
     ops = ph.put(NOTE, b"x", b"x") + ph.put(SETTING, UID, b"x")
     with pytest.raises(p.BadRequest):
-        list(sim.app._verbs.start(memoryview(bytes((p.WRITE,)) + ops)))
+        list(sim.app.start(memoryview(bytes((p.WRITE,)) + ops)))
     assert sim.app.journal.seq_of(NOTE, b"x") == 0
 
 

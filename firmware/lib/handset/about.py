@@ -101,7 +101,7 @@ def do_status(console, _):
             yield "%-10s %s" % (name, text)
     gc.collect()
     yield "memory     %d KiB free" % (board.heap_free() // 1024)
-    yield "doing      " + (_DOING.get(app.link.busy) or "waiting for you")
+    yield "doing      " + (_DOING.get(app.doing) or "waiting for you")
 
 
 def do_where(console, _):

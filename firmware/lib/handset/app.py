@@ -8,12 +8,10 @@ import gc
 import sys
 
 from drybag import layout
-from drybag import protocol as p
 from drybag.errors import DrybagError, JournalClosed, NotMountable
 from drybag.frame import FRAME, TEXT, Decoder
 from drybag.port import const
 from handset.console import Console
-from handset.link import Link
 from handset.memory import let_go
 
 _CTRL_C = const(3)
@@ -24,6 +22,8 @@ _TICK_MS = const(250)
 _QUIET_MS = const(3000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
+_LINK = ("handset.verbs", "handset.link", "drybag.protocol")
+_SHORT_BYTES = const(40000)
 _COLLECT_EVERY_BYTES = const(16384)
 _BAUD_TRIAL_MS = const(3000)
 _BAUD_SILENCE_MS = const(10000)
@@ -36,8 +36,8 @@ class App:
         self.board = board
         self.journal = None
         self.fault = None
-        self._verbs = None
-        self.link = Link(self, board.write, board.ticks_ms, board.since_ms, board.boot)
+        self._verbs = self._link = None
+        self._session = None  # what a link that was let go knew
         self.console = Console(self)
         self._decoder = Decoder()
         self._buf = bytearray(_READ_BYTES)
@@ -69,6 +69,23 @@ class App:
         self.pairing_changed()
         gc.collect()
 
+    @property
+    def link(self):
+        """The machine's side of the line; loaded when a machine speaks."""
+        if self._link is None:
+            from handset.link import Link
+
+            board = self.board
+            self._link = Link(
+                self, board.write, board.ticks_ms, board.since_ms, board.boot, self._session
+            )
+        return self._link
+
+    @property
+    def doing(self):
+        """The verb that is at work for a computer, or 0."""
+        return self._link.busy if self._link is not None else 0
+
     def start(self, request):
         """For the link: a generator of the answer to a request."""
         if self._verbs is None:
@@ -80,9 +97,11 @@ class App:
     def rest(self):
         """Nobody is at work here: let go of code that can be loaded again."""
         self.console.rest()
-        if self._verbs is not None and not self.link.busy and self._verbs.at_rest:
-            self._verbs = None
-            let_go(("handset.verbs",))
+        if not self.doing and not self._new_baud and (self._verbs is None or self._verbs.at_rest):
+            if self._link is not None:
+                self._session = self._link.remember()
+            self._verbs = self._link = None
+            let_go(_LINK)
         gc.collect()
 
     def pairing_changed(self):
@@ -123,6 +142,8 @@ class App:
 
     def info(self):
         """What HELLO answers, a dict for JSON."""
+        from drybag import protocol as p
+
         board, journal = self.board, self.journal
         info = {
             "id": board.identity(),
@@ -164,12 +185,14 @@ class App:
     def set_baud(self, baud):
         """Change speed after the answer is out; when frames stop coming at it, change back."""
         if not 9600 <= baud <= 2000000:
-            raise p.BadRequest("a speed of %d baud" % baud)
+            from drybag.protocol import BadRequest
+
+            raise BadRequest("a speed of %d baud" % baud)
         self._new_baud = baud
 
     def _change_baud(self):
-        at_work = self.link.busy and not self.link.waiting
-        if self._new_baud and not self.link.busy:
+        at_work = self.doing and not self._link.waiting
+        if self._new_baud and not self.doing:
             baud, self._new_baud = self._new_baud, 0  # a port that refuses is asked once
             self.board.set_baud(baud)
             self._baud_since = self.board.ticks_ms() if baud != _BAUD else 0
@@ -234,7 +257,7 @@ class App:
 
         False if there was nothing to do.
         """
-        busy = self.link.step()
+        busy = self._link is not None and self._link.step()
         busy = self.console.step() or busy
         if self._new_baud or self._baud_since:
             self._change_baud()
@@ -269,12 +292,22 @@ class App:
                 if self._baud_since:
                     self._baud_since = self.board.ticks_ms()
                     self._baud_patience_ms = _BAUD_SILENCE_MS
-                self.link.frame(decoder)
+                if self._link is not None or self._has_room():
+                    self.link.frame(decoder)
             elif decoder.event == TEXT:
                 if decoder.byte == _CTRL_C:
                     self.leaving = True
                 else:
                     self.console.key(decoder.byte)
+
+    def _has_room(self):
+        """True if the link's code can be loaded; a sync that takes the memory ends: the computer
+        will send the frame again."""
+        sync = self.sync
+        if sync is None or not sync.running or self.board.heap_free() > _SHORT_BYTES:
+            return True
+        sync.stop("a computer is at work")
+        return False
 
     def leave(self):
         """End at the next chance."""

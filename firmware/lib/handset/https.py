@@ -36,6 +36,7 @@ class Https:
         self._start = self._end = 0
         self._left = 0
         self._closes = False
+        self.cancelled = False  # whoever waits here shall give up
         self.answered = False  # the hub has begun to answer the last request
         self.fresh = True  # the last request went over a new connection
 
@@ -54,6 +55,7 @@ class Https:
     async def connect(self):
         """Raises Broken."""
         self.close()
+        self.cancelled = False
         try:
             address = socket.getaddrinfo(self._hub.host, self._hub.port, 0, socket.SOCK_STREAM)[0]
             self._sock = socket.socket(address[0], address[1])
@@ -81,7 +83,7 @@ class Https:
                 if event & (POLLERR | POLLHUP):
                     raise OSError("it refuses the connection")
                 return
-            if ticks_diff(ticks_ms(), began) > _PATIENCE_MS:
+            if self.cancelled or ticks_diff(ticks_ms(), began) > _PATIENCE_MS:
                 raise OSError("it does not answer")
             await sleep_ms(_POLL_MS)
 
@@ -123,6 +125,10 @@ class Https:
             await self._wait(began, patience_ms)
 
     async def _wait(self, began, patience_ms):
+        if self.cancelled:
+            self.cancelled = False
+            self.close()
+            raise Broken("it was stopped")
         if ticks_diff(ticks_ms(), began) > patience_ms:
             self.close()
             raise Broken("the hub is silent")

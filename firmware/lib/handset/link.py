@@ -22,10 +22,10 @@ class Link:
     `verbs.failed(error)` makes of what it raises what the host is told.
 
     `write(bytes)`; `ticks_ms()`, `since_ms(ticks)`; `boot`: a number that differs from boot to
-    boot.
+    boot. `remembered`: what a link that is no more knew of its session.
     """
 
-    def __init__(self, verbs, write, ticks_ms, since_ms, boot):
+    def __init__(self, verbs, write, ticks_ms, since_ms, boot, remembered=None):
         self._verbs = verbs
         self._write = write
         self._ticks_ms = ticks_ms
@@ -42,6 +42,13 @@ class Link:
         self._forget()
         self._heard = ticks_ms()
         self._spoke = self._heard
+        if remembered:
+            self.session, self.window, self.chunk_bytes, self._ident, self._answer = remembered
+            self._answered = self._ident
+
+    def remember(self):
+        """For a later link; only while no request is at work."""
+        return self.session, self.window, self.chunk_bytes, self._ident, self._answer
 
     def _forget(self):
         """No request is under way, none was answered."""

@@ -72,6 +72,14 @@ class Sync:
             self.link.close()
             self.link = None
 
+    def stop(self, why):
+        """The sync under way ends as soon as it can; there will be another."""
+        self.stale = True
+        self.why = why
+        self.next_s = self.now_s() + _FIRST_WAIT_S
+        if self.link is not None:
+            self.link.cancelled = True
+
     def end(self):
         """No more: unpaired, or the application ends."""
         self.close()
@@ -147,7 +155,7 @@ class Sync:
                 continue
             self._count()
             off = not self.facts["on"] and not self.wanted
-            if off or self.now_s() < self.next_s or self.app.link.busy:
+            if off or self.now_s() < self.next_s or self.app.doing:
                 continue
             self.running, self.stale = True, False
             self.app.rest()
