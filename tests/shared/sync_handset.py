@@ -4,14 +4,14 @@ import random
 
 from pim_flash import Clock, Flash, bodies
 
-from drybag import syncstate, syncwirehost
+from drybag import syncsettings, syncstate, syncwirehost
 from drybag import syncwire as w
 from drybag.layout import SETTING
 from drybag.syncengine import SyncEngine
 from drybag.syncoutcome import SYNCED
 from drybag_host.rig.device.toy_hub import Driver, ToyHub
 
-HUB = syncstate.Hub("10.0.0.1", 8443, "ada", "0123456789abcdef", "s" * 43, b"\x30DER")
+HUB = syncsettings.Hub("10.0.0.1", 8443, "ada", "0123456789abcdef", "s" * 43, b"\x30DER")
 NOW = 800000000
 DAY = 86400
 
@@ -27,7 +27,7 @@ class Handset:
         self.driver = Driver(self.hub, device)
         self.j = self.flash.mount(self.clock)
         if not flash:
-            syncstate.pair(self.j, HUB, self.number)
+            syncsettings.pair(self.j, HUB, self.number)
         self.boot()
 
     def number(self):

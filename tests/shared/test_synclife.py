@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pim_flash import fill, store_blob, text
 from sync_handset import DAY, HUB, NOW, Handset, same
 
-from drybag import errors, layout, syncstate
+from drybag import errors, layout, syncsettings, syncstate
 from drybag.layout import CONTACT, NOTE, PHOTO, SETTING
 from drybag.syncengine import SyncEngine
 from drybag.syncoutcome import WAITING
@@ -85,7 +85,7 @@ def test_pairing_with_another_hub_sends_everything_there(h):
     for n in range(5):
         h.j.put(CONTACT, b"uid%d" % n, text(n, 100))
     h.synced()
-    syncstate.pair(h.j, HUB, h.number)
+    syncsettings.pair(h.j, HUB, h.number)
     h.driver.hub = h.hub = ToyHub(b"another1")
     h.boot().synced()
     same(h)
@@ -94,9 +94,9 @@ def test_pairing_with_another_hub_sends_everything_there(h):
 def test_unpaired_nothing_is_kept_for_a_hub(h):
     h.j.put(CONTACT, b"a", b"FN:A\n")
     h.synced()
-    syncstate.unpair(h.j)
+    syncsettings.unpair(h.j)
     assert h.j.agreed == -1 and syncstate.load(h.j, h.number) is None
-    assert syncstate.load_hub(h.j) is None and h.j.settings() == []
+    assert syncsettings.load_hub(h.j) is None and h.j.settings() == []
     h.j.delete(CONTACT, b"a")
     assert h.j.unsent_count(0) == 0
 
@@ -290,19 +290,19 @@ def test_where_memory_is_short_the_buffer_gets_smaller(h, monkeypatch):
 
 
 def test_settings_survive_and_secrets_are_checked(h):
-    hub = syncstate.load_hub(h.j)
+    hub = syncsettings.load_hub(h.j)
     assert [getattr(hub, n) for n in hub.__slots__] == [getattr(HUB, n) for n in hub.__slots__]
     for name, value in (("host", ""), ("port", 0), ("secret", "x" * 44), ("device", "a b"),
                         ("ca", b""), ("owner", "x" * 65), ("host", 5)):  # fmt: skip
-        bad = syncstate.parse_hub(HUB.pack())
+        bad = syncsettings.parse_hub(HUB.pack())
         setattr(bad, name, value)
         with pytest.raises(errors.BadInput):
-            syncstate.pair(h.j, bad, h.number)
+            syncsettings.pair(h.j, bad, h.number)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_setting_or_damaged(data):
-    for parse in (syncstate.parse_hub, syncstate.parse_state):
+    for parse in (syncsettings.parse_hub, syncstate.parse_state):
         for start in (b"", b"\x01"):
             try:
                 parse(start + data)
@@ -311,18 +311,18 @@ def test_any_bytes_are_a_setting_or_damaged(data):
 
 
 def test_networks_by_priority(h):
-    syncstate.set_network(h.j, b"cafe", b"", 1)
-    syncstate.set_network(h.j, b"home", b"secret", 9)
-    syncstate.set_network(h.j, b"work", b"pass", 1)
-    assert syncstate.networks(h.boot().j) == [
+    syncsettings.set_network(h.j, b"cafe", b"", 1)
+    syncsettings.set_network(h.j, b"home", b"secret", 9)
+    syncsettings.set_network(h.j, b"work", b"pass", 1)
+    assert syncsettings.networks(h.boot().j) == [
         (9, b"home", b"secret"), (1, b"cafe", b""), (1, b"work", b"pass"),
     ]  # fmt: skip
-    syncstate.remove_network(h.j, b"cafe")
+    syncsettings.remove_network(h.j, b"cafe")
     with pytest.raises(errors.NotFound):
-        syncstate.remove_network(h.j, b"cafe")
+        syncsettings.remove_network(h.j, b"cafe")
     with pytest.raises(errors.BadInput):
-        syncstate.set_network(h.j, b"x" * 33, b"", 1)
-    assert len(syncstate.networks(h.j)) == 2
+        syncsettings.set_network(h.j, b"x" * 33, b"", 1)
+    assert len(syncsettings.networks(h.j)) == 2
 
 
 # --- at random -----------------------------------------------------------------------------------

@@ -121,12 +121,14 @@ class Journal(Readings):
         ("put", kind, uid, body[, blobs[, parent]]), ("delete", kind, uid). `from_hub` as in put,
         for all of them. ("put", kind, uid, body, blobs, parent, stamp, no_time) and ("delete",
         kind, uid, stamp, no_time) keep the time of an edit made elsewhere. A body may be (SHA-256,
-        size) of a blob that is stored. Raises as put and delete do, and then nothing has happened.
+        size) of a blob that is stored. With `from_hub`, `ops` is what has a length and can be gone
+        through again and again. Raises as put and delete do, and then nothing has happened.
         """
-        ops = list(ops)
+        if not from_hub:
+            ops = list(ops)
+            if not ops:
+                return self.last_seq
         self._log.check(len(ops) + 1)
-        if not ops:
-            return self.last_seq
         total, longest, bodies = 1, 1, []
         try:
             for op in ops:

@@ -305,14 +305,14 @@ class SyncEngine:
         else:
             self.store(new)
 
-    def store(self, new, ops=()):
+    def store(self, new, page=None):
         """Commit changes from the hub and the state in one batch. Raises as journal.batch."""
         journal = self.journal
-        if ops:
-            new.agreed = journal.last_seq + len(ops) + 2  # the state and the commit come too
-            ops.append(("put", syncstate.SETTING, syncstate.SYNC, new.pack()))
-            journal.batch(ops, from_hub=True)
-            journal.set_agreed(new.agreed)
-        else:
+        if page is None:
             syncstate.save(journal, new)
+        else:
+            new.agreed = journal.last_seq + len(page) + 2  # the state and the commit come too
+            page.last = ("put", syncstate.SETTING, syncstate.SYNC, new.pack())
+            journal.batch(page, from_hub=True)
+            journal.set_agreed(new.agreed)
         self.state = new

@@ -11,6 +11,48 @@ _BREATH = const(8)
 _TRIES = const(3)
 _PAUSE = ("pause",)
 _MORE = ("more",)
+_PUT = const(1)
+_DELETE = const(2)
+
+
+class _Page:
+    """The changes of a reply as operations of a batch, decoded one by one, as often as wanted:
+    decoded they would take five times the room."""
+
+    def __init__(self, data, reply):
+        self._data = data
+        self._at = reply.items_at
+        self._marks = bytearray(reply.n)
+        self.cursor = reply.cursor
+        self.last = None  # an operation behind them all
+
+    def mark(self, i, what):
+        self._marks[i] = what
+
+    def items(self, what=None):
+        """The items that are marked so, or all."""
+        i = 0
+        for item in w.parse_items(self._data, self._at, len(self._marks)):
+            if what is None or self._marks[i] == what:
+                yield item
+            i += 1
+
+    def __len__(self):
+        more = 1 if self.last else 0
+        return len(self._marks) - self._marks.count(b"\0") + more
+
+    def __iter__(self):
+        i = 0
+        for item in w.parse_items(self._data, self._at, len(self._marks)):
+            if self._marks[i] == _DELETE:
+                yield "delete", item.kind, item.uid, item.stamp, item.no_time
+            elif self._marks[i] == _PUT:
+                body = item.big or item.body
+                yield ("put", item.kind, item.uid, body, item.blobs, item.parent, item.stamp,
+                       item.no_time)  # fmt: skip
+            i += 1
+        if self.last:
+            yield self.last
 
 
 class Pull:
@@ -36,22 +78,25 @@ class Pull:
         engine = self._engine
         journal = engine.journal
         seq = journal.last_seq
+        page = _Page(data, reply)
         try:
-            deleted, names = yield from self._look(reply, data, new.cursor)
-            if not new.may_delete(len(deleted), journal.count(), engine.clock()):
-                yield from self._hold(deleted, new)
+            deleted = yield from self._look(page, new.cursor)
+            if not new.may_delete(deleted, journal.count(), engine.clock()):
+                yield from self._hold(page, deleted, new)
                 return False
-            for name, size in names:
-                yield from self._fetch(name, size)
-            ops = yield from self._ops(reply, data)
+            for item in page.items(_PUT):
+                if item.big:
+                    yield from self._fetch(item.big[0], item.big[1])
+                for name in item.blobs:
+                    yield from self._fetch(name, None)
             if journal.last_seq != seq:  # the person wrote meanwhile: that goes first
                 self.done += 1
                 return False
             taken = new.copy()
             taken.cursor, taken.cursor_check = reply.cursor, reply.cursor_check
-            taken.note_deleted(len(deleted), engine.clock())
-            if ops:
-                engine.store(taken, ops)
+            taken.note_deleted(deleted, engine.clock())
+            if len(page):
+                engine.store(taken, page)
             else:
                 engine.keep(taken)
         except JournalClosed:
@@ -61,44 +106,24 @@ class Pull:
             return False
         return True
 
-    def _look(self, reply, data, low):
-        """(keys that would be deleted, [(name, size or None) of the blobs that are named])."""
+    def _look(self, page, low):
+        """Mark what is to be done with each item; how many records would be deleted."""
         journal = self._engine.journal
-        deleted, names = [], []
-        seen = 0
-        for item in w.parse_items(data, reply.items_at, reply.n):
-            if not low < item.number <= reply.cursor:
+        deleted = 0
+        at = 0
+        for item in page.items():
+            if not low < item.number <= page.cursor:
                 raise Stop(BROKEN, "a change that is not of this page")
             if item.deleted:
                 if journal.find_uid(item.kind, item.uid):
-                    deleted.append((item.kind, item.uid))
+                    page.mark(at, _DELETE)
+                    deleted += 1
             elif not self._is_here(item):
-                if item.big:
-                    names.append(item.big)
-                for name in item.blobs:
-                    names.append((name, None))
-            seen += 1
-            if seen % _BREATH == 0:
+                page.mark(at, _PUT)
+            at += 1
+            if at % _BREATH == 0:
                 yield _PAUSE
-        return deleted, names
-
-    def _ops(self, reply, data):
-        """What a batch has to do."""
-        journal = self._engine.journal
-        ops = []
-        for item in w.parse_items(data, reply.items_at, reply.n):
-            key = (item.kind, item.uid)
-            if item.deleted:
-                if journal.find_uid(*key):
-                    ops.append(("delete",) + key + (item.stamp, item.no_time))
-            elif not self._is_here(item):
-                body = item.big or item.body
-                ops.append(
-                    ("put",) + key + (body, item.blobs, item.parent, item.stamp, item.no_time)
-                )
-            if len(ops) % _BREATH == 0:
-                yield _PAUSE
-        return ops
+        return deleted
 
     def _is_here(self, item):
         """True if the record says that already."""
@@ -118,16 +143,16 @@ class Pull:
             return False
 
     # -- many deletions -----------------------------------------------------------------------
-    def _hold(self, deleted, new):
+    def _hold(self, page, deleted, new):
         """More deletions than the hub's word alone is good for."""
         engine = self._engine
         journal = engine.journal
         if not new.has(REFUSED):
-            engine.held = (len(deleted), journal.count())
+            engine.held = (deleted, journal.count())
             return
-        for key in deleted:  # the person has said no: put again, they come back at the hub
-            if journal.find_uid(*key):
-                self._put_again(journal.get(*key))
+        for item in page.items(_DELETE):  # the person has said no: put again, they come back
+            if journal.find_uid(item.kind, item.uid):
+                self._put_again(journal.get(item.kind, item.uid))
             yield _PAUSE
         new.set(REFUSED, False)
         self.done += 1

@@ -52,6 +52,11 @@ class Https:
                     pass
 
     # -- the connection -----------------------------------------------------------------------
+    async def ready(self):
+        """Have a connection, whether it is a new one or not. Raises Broken."""
+        if self._stream is None:
+            await self.connect()
+
     async def connect(self):
         """Raises Broken."""
         self.close()

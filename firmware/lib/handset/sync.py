@@ -15,7 +15,7 @@ _LET_GO = (
     "handset.syncing", "drybag.syncengine", "drybag.syncpull", "drybag.syncpush",
     "drybag.syncwire", "drybag.syncoutcome",
 )  # fmt: skip
-_STATE = ("drybag.syncstate",)
+_STATE = ("drybag.syncsettings", "drybag.syncstate")
 
 
 class Sync:
@@ -48,12 +48,12 @@ class Sync:
         journal = self.app.journal
         if journal is None:
             return
-        from drybag import syncstate
+        from drybag import syncsettings, syncstate
         from drybag.errors import DrybagError
 
         state = syncstate.load(journal, random_u32)
         try:
-            hub = syncstate.load_hub(journal)
+            hub = syncsettings.load_hub(journal)
             self.facts = {"hub": hub.host, "owner": hub.owner}
         except DrybagError as error:
             self.why = str(error)

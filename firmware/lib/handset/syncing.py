@@ -2,7 +2,6 @@
 
 import gc
 
-from drybag import syncstate
 from drybag.port import const
 from handset.memory import let_go
 from handset.tasks import sleep_ms
@@ -11,30 +10,31 @@ _QUIET_MS = const(5000)
 _SMALL_BYTES = const(512)
 _KEEP_OPEN_S = const(600)
 _KEEP_OPEN_BYTES = const(40000)
+_LEAST_BUFFER = const(4608)
+_MOST_BUFFER = const(24576)
 _WORK_BYTES = const(24000)  # of the heap for all but the engine's buffer
 
 
 async def once(sync):
-    """For handset.sync. Raises what the flash raises."""
+    """For handset.sync. Raises what the flash raises.
+
+    The connection comes first, as TLS wants memory in one piece; then the engine's code.
+    """
     app = sync.app
-    why = await _join(sync)
+    why = await _join(sync) or await _connect(sync)
+    let_go(("drybag.syncsettings",))
     if why:
         sync.failed(why)
         return
-    if sync.link is None:
-        from handset.https import Https
-
-        sync.link = Https(syncstate.load_hub(app.journal))
-    from drybag.syncengine import LEAST_BUFFER, MOST_BUFFER
-
-    link, engine = sync.link, sync.engine()
-    if engine.state.has(syncstate.OFF):
+    engine = sync.engine()
+    gc.collect()
+    engine.buffer_bytes = max(
+        _LEAST_BUFFER, min(_MOST_BUFFER, app.board.heap_free() - _WORK_BYTES)
+    )
+    if not sync.facts["on"]:
         engine.turn(True)
     engine.retry = engine.retry or sync.wanted
-    gc.collect()
-    room = app.board.heap_free() - _WORK_BYTES
-    engine.buffer_bytes = max(LEAST_BUFFER, min(MOST_BUFFER, room))
-    outcome = await _drive(sync, engine, link)
+    outcome = await _drive(sync, engine, sync.link)
     if outcome is None:
         return
     sync.failures = 0
@@ -49,6 +49,7 @@ async def once(sync):
 
 async def _join(sync):
     """"" once a known network is there, else why not."""
+    from drybag.syncsettings import networks
     from handset.wifi import Wifi
 
     app = sync.app
@@ -57,9 +58,25 @@ async def _join(sync):
         """Looking for networks stops everything for seconds: not while somebody is at work."""
         return app.quiet_ms() > _QUIET_MS
 
-    why = await Wifi().join(syncstate.networks(app.journal), may_block)
+    why = await Wifi().join(networks(app.journal), may_block)
     let_go(("handset.wifi",))
     return why
+
+
+async def _connect(sync):
+    """"" with a connection to the hub, else why not."""
+    from handset.https import Broken, Https
+
+    if sync.link is None:
+        from drybag.syncsettings import load_hub
+
+        sync.link = Https(load_hub(sync.app.journal))
+    try:
+        await sync.link.ready()
+    except Broken as error:
+        sync.close()
+        return str(error)
+    return ""
 
 
 async def _drive(sync, engine, link):

@@ -228,28 +228,28 @@ class Verbs:
     # -- the hub ------------------------------------------------------------------------------
     def _pair(self, journal, request):
         """Secrets go in here; no answer ever has them."""
-        from drybag import syncstate
+        from drybag import syncsettings
         from drybag.port import random_u32
 
-        syncstate.pair(journal, _hub(request), random_u32)
+        syncsettings.pair(journal, _hub(request), random_u32)
         self._app.pairing_changed()
         yield b""
 
     def _unpair(self, journal, request):
-        from drybag import syncstate
+        from drybag import syncsettings
 
-        syncstate.unpair(journal)
+        syncsettings.unpair(journal)
         self._app.pairing_changed()
         yield b""
 
     def _network(self, journal, request):
-        from drybag import syncstate
+        from drybag import syncsettings
 
         what, priority, ssid, password = p.parse_network(request)
         if what == p.NETWORK_FORGET:
-            syncstate.remove_network(journal, ssid)
+            syncsettings.remove_network(journal, ssid)
         else:
-            syncstate.set_network(journal, ssid, password, priority)
+            syncsettings.set_network(journal, ssid, password, priority)
         yield b""
 
     def _sync(self, journal, request):
@@ -306,7 +306,7 @@ def _hub(request):
     """The syncstate.Hub of a PAIR request. Raises BadRequest, BadInput; neither tells a secret."""
     from binascii import a2b_base64
 
-    from drybag.syncstate import Hub
+    from drybag.syncsettings import Hub
 
     try:
         told = json.loads(bytes(request[1:]).decode())

@@ -12,7 +12,7 @@ import hashlib  # noqa: E402
 import nor  # noqa: E402
 from toy_hub import Driver, ToyHub  # noqa: E402
 
-from drybag import journal, recovery, syncstate  # noqa: E402
+from drybag import journal, recovery, syncsettings  # noqa: E402
 from drybag.syncengine import SyncEngine  # noqa: E402
 
 recovery.random_u32 = lambda: 0x5EED0001
@@ -50,7 +50,7 @@ size = 96 * 4096
 part = nor.NorPartition(nor.NorFlash(size, bytearray(b"\xff" * size)), 0, size)
 j = journal.mount(part, clock)
 secret = "s" * 43
-syncstate.pair(j, syncstate.Hub("h", 1, "ada", "0" * 16, secret, b"der"), number)
+syncsettings.pair(j, syncsettings.Hub("h", 1, "ada", "0" * 16, secret, b"der"), number)
 engine = SyncEngine(j, clock, number)
 hub = ToyHub()
 driver = Driver(hub)
