@@ -55,6 +55,7 @@ class SyncEngine:
         self.random = random
         self.state = syncstate.load(journal, random)
         self.buf = None
+        self.spare = None  # a buffer to use for the next sync
         self.failures = 0
         self.held = None  # (deletions, records) that wait for the person
         self.stuck = list(self.state.stuck) if self.state else []
@@ -164,7 +165,9 @@ class SyncEngine:
 
     def _allocate(self):
         """A buffer for request and reply: smaller where the heap has no room."""
-        self.buf = None
+        self.buf, self.spare = self.spare, None
+        if self.buf is not None:
+            return
         while self.buf is None:
             try:
                 self.buf = bytearray(self.buffer_bytes)

@@ -12,7 +12,8 @@ _KEEP_OPEN_S = const(600)
 _KEEP_OPEN_BYTES = const(40000)
 _LEAST_BUFFER = const(4608)
 _MOST_BUFFER = const(24576)
-_WORK_BYTES = const(24000)  # of the heap for all but the engine's buffer
+_AMPLE_BYTES = const(120000)
+_SCARCE_BYTES = const(80000)
 
 
 async def once(sync):
@@ -21,16 +22,15 @@ async def once(sync):
     The connection comes first, as TLS wants memory in one piece; then the engine's code.
     """
     app = sync.app
+    buf = bytearray(_buffer_bytes(app.board.heap_free()))
     why = await _join(sync) or await _connect(sync)
     let_go(("drybag.syncsettings",))
     if why:
         sync.failed(why)
         return
     engine = sync.engine()
+    engine.spare = buf
     gc.collect()
-    engine.buffer_bytes = max(
-        _LEAST_BUFFER, min(_MOST_BUFFER, app.board.heap_free() - _WORK_BYTES)
-    )
     if not sync.facts["on"]:
         engine.turn(True)
     engine.retry = engine.retry or sync.wanted
@@ -45,6 +45,14 @@ async def once(sync):
     gc.collect()
     if outcome.wait_s > _KEEP_OPEN_S or app.board.heap_free() < _KEEP_OPEN_BYTES:
         sync.close()
+
+
+def _buffer_bytes(free_bytes):
+    """How large a buffer for requests and replies may be. It is the first thing that is taken,
+    since it must be in one piece."""
+    if free_bytes > _AMPLE_BYTES:
+        return _MOST_BUFFER
+    return _LEAST_BUFFER if free_bytes < _SCARCE_BYTES else 2 * _LEAST_BUFFER
 
 
 async def _join(sync):
