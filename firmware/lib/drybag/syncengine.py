@@ -27,7 +27,6 @@ from drybag import syncstate
 from drybag import syncwire as w
 from drybag.port import const, random_u32
 from drybag.syncoutcome import BROKEN, BUSY, REFUSED, SYNCED, UNREACHABLE, WAITING, Outcome, Stop
-from drybag.syncpull import Pull
 from drybag.syncpush import Push
 
 POLL_S = const(300)
@@ -64,13 +63,14 @@ class SyncEngine:
         self.buffer_bytes = MOST_BUFFER
         self._set_clock = set_clock
         self._push = Push(self)
-        self._pull = Pull(self)
+        self._pull = None  # its code is loaded when there are changes to take
+        self.part = None  # of a blob that is on its way: (writer, name, size)
         if remembered:
-            (self.failures, self.held, self.retry, self.buffer_bytes, self._pull.part) = remembered
+            self.failures, self.held, self.retry, self.buffer_bytes, self.part = remembered
 
     def remember(self):
         """For the next engine of this journal, in the same life of the board."""
-        return (self.failures, self.held, self.retry, self.buffer_bytes, self._pull.part)
+        return (self.failures, self.held, self.retry, self.buffer_bytes, self.part)
 
     # -- for the person -----------------------------------------------------------------------
     def unsent(self):
@@ -130,7 +130,8 @@ class SyncEngine:
         self.held = None
         self._resets = 0
         self._push.session_begins()
-        self._pull.session_begins()
+        self.taken = 0
+        self._pull = None
         while True:
             before = self._progress()
             request, size = yield from self._push.request(self.buf, self._room())
@@ -145,7 +146,7 @@ class SyncEngine:
             new = self._acked(reply)
             taken = False
             if request.room and not self.journal.unsent_count(new.agreed):
-                taken = yield from self._pull.page(reply, data, new)
+                taken = yield from self._take(reply, data, new)
             if not taken:
                 self.keep(new)
             if reply.wanted:
@@ -160,8 +161,21 @@ class SyncEngine:
 
     def _progress(self):
         s = self.state
-        done = self._push.done, self._pull.done, len(self.stuck)
+        done = self._push.done, self.taken, len(self.stuck)
         return (s.acked, s.agreed, s.cursor, s.life) + done
+
+    def _take(self, reply, data, new):
+        """Take the changes of a reply; see syncpull.Pull.page. A generator of actions."""
+        if not reply.n:
+            new = new.copy()
+            new.cursor, new.cursor_check = reply.cursor, reply.cursor_check
+            self.keep(new)
+            return True
+        if self._pull is None:
+            from drybag.syncpull import Pull
+
+            self._pull = Pull(self)
+        return (yield from self._pull.page(reply, data, new))
 
     def _allocate(self):
         """A buffer for request and reply: smaller where the heap has no room."""

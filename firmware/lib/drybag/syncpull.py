@@ -56,16 +56,10 @@ class _Page:
 
 
 class Pull:
-    """`done` counts what has been done in this sync: it goes on as long as that grows."""
+    """For SyncEngine, which counts in `taken` what was done, and has the blob under way."""
 
     def __init__(self, engine):
         self._engine = engine
-        self.part = None  # of a blob that is on its way: (writer, name, size)
-        self._whole = set()
-        self.done = 0
-
-    def session_begins(self):
-        self.done = 0
         self._whole = set()
 
     # -- a page -------------------------------------------------------------------------------
@@ -90,7 +84,7 @@ class Pull:
                 for name in item.blobs:
                     yield from self._fetch(name, None)
             if journal.last_seq != seq:  # the person wrote meanwhile: that goes first
-                self.done += 1
+                self._engine.taken += 1
                 return False
             taken = new.copy()
             taken.cursor, taken.cursor_check = reply.cursor, reply.cursor_check
@@ -155,7 +149,7 @@ class Pull:
                 self._put_again(journal.get(item.kind, item.uid))
             yield _PAUSE
         new.set(REFUSED, False)
-        self.done += 1
+        self._engine.taken += 1
 
     def _put_again(self, record):
         journal = self._engine.journal
@@ -174,10 +168,10 @@ class Pull:
             self._whole.add(name)
             return
         for _ in range(_TRIES):
-            if self.part and self.part[1] != name:
+            if self._engine.part and self._engine.part[1] != name:
                 self._drop()
-            got = self.part[0].received if self.part else 0
-            if self.part and got == self.part[2]:
+            got = self._engine.part[0].received if self._engine.part else 0
+            if self._engine.part and got == self._engine.part[2]:
                 if self._finish(name):
                     return
                 got = 0
@@ -199,11 +193,11 @@ class Pull:
             raise Stop(BROKEN, "the hub does not say how long a photo is")
         if size is not None and total != size:
             raise Stop(BROKEN, "the hub's photo has another size than it said")
-        if self.part is None or self.part[2] != total or start != got:
+        if self._engine.part is None or self._engine.part[2] != total or start != got:
             self._drop()
             if start:
                 return False
-            self.part = (self._engine.journal.blob_writer(name, total), name, total)
+            self._engine.part = (self._engine.journal.blob_writer(name, total), name, total)
         return True
 
     def _receive(self, name):
@@ -215,26 +209,26 @@ class Pull:
             if not len(piece):
                 return self._finish(name)
             try:
-                self.part[0].write(piece)
+                self._engine.part[0].write(piece)
             except BadBlob:
-                self.part = None
+                self._engine.part = None
                 return False
             except DrybagError:
-                self.part = None
+                self._engine.part = None
                 raise
 
     def _finish(self, name):
         """True if what has come is the blob."""
-        part, self.part = self.part, None
+        part, self._engine.part = self._engine.part, None
         try:
             part[0].finish()
         except BadBlob:
             return False
         self._whole.add(name)
-        self.done += 1
+        self._engine.taken += 1
         return True
 
     def _drop(self):
-        part, self.part = self.part, None
+        part, self._engine.part = self._engine.part, None
         if part is not None:
             part[0].abort()
