@@ -22,8 +22,8 @@ _TICK_MS = const(250)
 _QUIET_MS = const(3000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
-_LINK = ("handset.verbs", "handset.link", "drybag.protocol")
-_SHORT_BYTES = const(40000)
+_LINK = ("handset.verbs", "handset.link", "drybag.protocol", "drybag.scrub")
+_SHORT_BYTES = const(36000)
 _COLLECT_EVERY_BYTES = const(16384)
 _BAUD_TRIAL_MS = const(3000)
 _BAUD_SILENCE_MS = const(10000)
@@ -97,12 +97,15 @@ class App:
     def rest(self):
         """Nobody is at work here: let go of code that can be loaded again."""
         self.console.rest()
+        self._rest_link()
+        gc.collect()
+
+    def _rest_link(self):
         if not self.doing and not self._new_baud and (self._verbs is None or self._verbs.at_rest):
             if self._link is not None:
                 self._session = self._link.remember()
             self._verbs = self._link = None
             let_go(_LINK)
-        gc.collect()
 
     def pairing_changed(self):
         """Sync while a hub is paired, and not a byte of its code without one."""
@@ -292,7 +295,7 @@ class App:
                 if self._baud_since:
                     self._baud_since = self.board.ticks_ms()
                     self._baud_patience_ms = _BAUD_SILENCE_MS
-                if self._link is not None or self._has_room():
+                if self._link is not None or self.has_room("a computer is at work"):
                     self.link.frame(decoder)
             elif decoder.event == TEXT:
                 if decoder.byte == _CTRL_C:
@@ -300,14 +303,23 @@ class App:
                 else:
                     self.console.key(decoder.byte)
 
-    def _has_room(self):
-        """True if the link's code can be loaded; a sync that takes the memory ends: the computer
-        will send the frame again."""
+    def has_room(self, why):
+        """True if code may be loaded. Else a sync has the memory and is told to end: ask again (a
+        computer sends its frame again)."""
         sync = self.sync
-        if sync is None or not sync.running or self.board.heap_free() > _SHORT_BYTES:
+        wanted = _SHORT_BYTES + (sync.will_take_bytes if sync is not None else 0)
+        if self.board.heap_free() > wanted:
             return True
-        sync.stop("a computer is at work")
-        return False
+        gc.collect()
+        if sync is None or self.board.heap_free() > wanted:
+            return True
+        if self.sync.running:
+            self.sync.stop(why)
+            return False
+        self.sync.close()
+        self.sync.let_go()
+        self._rest_link()
+        return True
 
     def leave(self):
         """End at the next chance."""

@@ -177,9 +177,15 @@ class Console:
         _, module, _, _, needs_journal = command(name)
         if needs_journal and self.app.journal is None:
             raise self.app.fault
+        return self._run("handset." + module, "do_" + name, rest)
+
+    def _run(self, module, function, rest):
+        """The command itself, once there is room for its code."""
+        while not self.app.has_room("you are at work here"):
+            yield None
         gc.collect()
-        module = __import__("handset." + module, None, None, ("x",))
-        return getattr(module, "do_" + name)(self, rest)
+        module = __import__(module, None, None, ("x",))
+        yield from getattr(module, function)(self, rest)
 
     def meant(self, word):
         """The command meant by `word`, or None after saying what might be."""

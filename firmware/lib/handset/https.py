@@ -98,11 +98,8 @@ class Https:
         while len(view):
             try:
                 n = self._stream.write(view[:_PIECE_BYTES])
-            except OSError as error:
-                if error.args[0] not in _EAGAIN:
-                    self.close()
-                    raise Broken(_reason("the link to the hub broke", error))
-                n = None
+            except (OSError, ValueError) as error:
+                n = self._failed(error)
             if n:
                 view = view[n:]
                 began = ticks_ms()
@@ -116,11 +113,8 @@ class Https:
         while True:
             try:
                 n = self._stream.readinto(self._buf)
-            except OSError as error:
-                if error.args[0] not in _EAGAIN:
-                    self.close()
-                    raise Broken(_reason("the link to the hub broke", error))
-                n = None
+            except (OSError, ValueError) as error:
+                n = self._failed(error)
             if n:
                 self._start, self._end = 0, n
                 return
@@ -128,6 +122,13 @@ class Https:
                 self.close()
                 raise Broken("the hub closed the connection")
             await self._wait(began, patience_ms)
+
+    def _failed(self, error):
+        """None if the stream only has to wait; else raises Broken."""
+        if error.args and error.args[0] in _EAGAIN:
+            return None
+        self.close()
+        raise Broken(_reason("the link to the hub broke", error))
 
     async def _wait(self, began, patience_ms):
         if self.cancelled:

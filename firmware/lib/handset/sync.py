@@ -11,6 +11,8 @@ _TICK_MS = const(250)
 _SETTLE_S = const(5)  # after a change, before it is sent: there may be more of them
 _FIRST_WAIT_S = const(30)
 _LONGEST_WAIT_S = const(1800)
+_QUIET_MS = const(700)
+_CODE_BYTES = const(55000)
 _LET_GO = (
     "handset.syncing", "drybag.syncengine", "drybag.syncpull", "drybag.syncpush",
     "drybag.syncwire", "drybag.syncoutcome",
@@ -95,6 +97,11 @@ class Sync:
             if self._unsent > before and not self.failures:
                 self.next_s = min(self.next_s, self.now_s() + _SETTLE_S)
 
+    @property
+    def will_take_bytes(self):
+        """Heap that the sync under way has still to take for its code."""
+        return _CODE_BYTES if self.running and self._engine is None else 0
+
     def now_s(self):
         return self.app.board.uptime_s()
 
@@ -155,7 +162,7 @@ class Sync:
                 continue
             self._count()
             off = not self.facts["on"] and not self.wanted
-            if off or self.now_s() < self.next_s or self.app.doing:
+            if off or self.now_s() < self.next_s or self._in_the_way():
                 continue
             self.running, self.stale = True, False
             self.app.rest()
@@ -164,10 +171,18 @@ class Sync:
 
                 await once(self)
             except Exception as error:
+                self.close()
                 self.failed("%s" % self.app.failed(error))
             finally:
                 self.running = self.wanted = False
                 self.let_go()
+
+    def _in_the_way(self):
+        """True while a computer is at work, where the heap has no room for both."""
+        app = self.app
+        if app.doing:
+            return True
+        return app.quiet_ms() < _QUIET_MS and app.board.heap_free() < 2 * _CODE_BYTES
 
     def failed(self, why):
         """No sync came about: again after a while, longer each time."""

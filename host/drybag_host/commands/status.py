@@ -63,7 +63,7 @@ def _handset(args):
         ("free on flash", size_text(info.free_bytes)),
         ("free memory", size_text(info.raw["heap"]) if "heap" in info.raw else ""),
     ]
-    rows += _flash(stats)
+    rows += _flash(stats) + _sync(info.raw.get("sync"))
     args.out.facts(session.target, [row for row in rows if row[1] != ""])
     return 0
 
@@ -138,6 +138,32 @@ def _flash(stats):
     if stats.get("filesystem", "ok") != "ok":
         ill.append("file system %s" % stats["filesystem"])
     return [("flash", ", ".join(use)), ("health", ", ".join(ill) or "good")]
+
+
+def _sync(sync):
+    """Rows on the hub: what is where, and why not; of a handset that knows of hubs."""
+    from drybag_host.listing import stamp_text
+
+    if sync is None:
+        return []
+    if not sync["paired"]:
+        return [("hub", "none is paired")]
+    rows = [("hub", "%s, as %s" % (sync.get("hub", "unknown"), sync.get("owner", "nobody")))]
+    if "saved" in sync:
+        offsite = sync["offsite"]
+        rows += [
+            ("unsent", "{:,}".format(sync["unsent"])),
+            ("saved, at the hub, off-site", "up to change {:,}, {:,}, {}".format(
+                sync["saved"], sync["at_hub"],
+                "no off-site copy" if offsite is None else "{:,}".format(offsite),
+            )),
+            ("last contact", stamp_text(sync["contact"]) if sync["contact"] else "never"),
+        ]  # fmt: skip
+        if sync["held"]:
+            rows.append(("waits for a word", "the hub wants %d records deleted" % sync["held"]))
+        if not sync["on"]:
+            rows.append(("sync", "off"))
+    return [*rows, ("not syncing because", sync.get("why", ""))]
 
 
 def _text(values, key):

@@ -4,7 +4,7 @@ Each function takes a Patch and changes the journal in memory. The docstring say
 variants.py says which workloads show it.
 """
 
-from drybag import journal, port, recovery
+from drybag import port, recovery
 from drybag.device import Device
 from drybag.errors import NotMountable
 from drybag.log import Log
@@ -23,7 +23,7 @@ def format_when_not_mountable(patch):
                 log.device.erase(sector)
             return found(log)
 
-    found = patch.set(journal, "recover", recover)
+    found = patch.set(recovery, "recover", recover)
 
 
 def torn_copy_counts(patch):
@@ -112,7 +112,7 @@ def seq_reused(patch):
 
     recovered = []
     before = patch.set(recovery, "_replay_before", replay_before)
-    found = patch.set(journal, "recover", recover)
+    found = patch.set(recovery, "recover", recover)
 
 
 def batch_replayed_at_once(patch):
