@@ -45,6 +45,7 @@ class App:
         self._baud_since = self._baud_patience_ms = 0
         self.leaving = False
         self._heard = board.ticks_ms()
+        self._asked = self._heard  # when the last frame came
         self._quiet = False
         self.sync = None  # handset.sync.Sync while a hub is paired
 
@@ -245,6 +246,10 @@ class App:
             if self._new_baud or self._baud_since:
                 self._change_baud()
 
+    def unasked_ms(self):
+        """Since a frame came."""
+        return self.board.since_ms(self._asked)
+
     def _guarded_turn(self, wait_ms):
         """As turn; nothing but the end of the console ends it."""
         try:
@@ -295,6 +300,7 @@ class App:
                 if self._baud_since:
                     self._baud_since = self.board.ticks_ms()
                     self._baud_patience_ms = _BAUD_SILENCE_MS
+                self._asked = self._heard
                 if self._link is not None or self.has_room("a computer is at work"):
                     self.link.frame(decoder)
             elif decoder.event == TEXT:

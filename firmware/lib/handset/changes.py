@@ -2,8 +2,8 @@
 
 from drybag import layout, records
 from handset.forms import saved
+from handset.looking import beginning
 from handset.terminal import clean
-from handset.verbs import beginning
 from handset.views import named, stamp_text
 
 

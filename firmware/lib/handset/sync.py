@@ -13,6 +13,7 @@ _FIRST_WAIT_S = const(30)
 _LONGEST_WAIT_S = const(1800)
 _QUIET_MS = const(700)
 _CODE_BYTES = const(55000)
+_NOT_YET = "not yet since the start"
 _LET_GO = (
     "handset.syncing", "drybag.syncengine", "drybag.syncpull", "drybag.syncpush",
     "drybag.syncwire", "drybag.syncoutcome",
@@ -30,7 +31,7 @@ class Sync:
         self.wanted = False  # the person has asked for it
         self.link = None  # a connection that is kept
         self.remembered = None
-        self.why = "not yet since the start"
+        self.why = _NOT_YET
         self.held = None
         self.facts = {}
         self.next_s = _SETTLE_S
@@ -43,6 +44,8 @@ class Sync:
     def mounted(self):
         """The journal was mounted, or a hub was paired: what is under way ends."""
         self.stale = True
+        self.why = _NOT_YET
+        self.failures = 0
         self._engine = self.remembered = self.held = None
         self.close()
         self.facts = {}
@@ -182,7 +185,7 @@ class Sync:
         app = self.app
         if app.doing:
             return True
-        return app.quiet_ms() < _QUIET_MS and app.board.heap_free() < 2 * _CODE_BYTES
+        return app.unasked_ms() < _QUIET_MS and app.board.heap_free() < 2 * _CODE_BYTES
 
     def failed(self, why):
         """No sync came about: again after a while, longer each time."""

@@ -9,9 +9,9 @@ from binascii import hexlify
 from drybag import layout
 from drybag import protocol as p
 from drybag.errors import DrybagError, NotFound
+from handset.looking import beginning
 
 _LOOK = 16
-_WHOLE_BYTES = 8192
 
 
 class Verbs:
@@ -376,15 +376,6 @@ def _matching(journal, text, kind, skip):
                 skip -= 1
             else:
                 yield 0, record
-
-
-def beginning(record):
-    """A record's body as bytes; of one over 8 KiB the first piece (about 4 KiB)."""
-    if record.body_size <= _WHOLE_BYTES:
-        return record.body
-    for piece in record.body_chunks():
-        return bytes(piece)
-    return b""
 
 
 def _content_sha(record):

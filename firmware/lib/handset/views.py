@@ -4,8 +4,8 @@ from drybag import layout, records
 from drybag.contentline import component
 from drybag.errors import BadInput
 from drybag.linetext import decode, unescape
+from handset.looking import beginning
 from handset.terminal import clean, cut, pad
-from handset.verbs import beginning
 
 _LOOK = 16
 _VALUE_CHARS = 1000
