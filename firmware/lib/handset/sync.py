@@ -46,6 +46,7 @@ class Sync:
         self.stale = True
         self.why = _NOT_YET
         self.failures = 0
+        self.next_s = self.now_s() + _SETTLE_S
         self._engine = self.remembered = self.held = None
         self.close()
         self.facts = {}
