@@ -1,7 +1,8 @@
-"""tools/bench NAME [--json]: run a benchmark, print a table or JSON."""
+"""tools/bench NAME [--json] [--quick]: run a benchmark, print a table or JSON."""
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -22,10 +23,12 @@ def main():
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
     parser.add_argument("name", choices=names())
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--quick", action="store_true", help="a small form, where there is one")
     args = parser.parse_args()
     sys.path.insert(0, str(HERE))
     bench = importlib.import_module(args.name)
-    result = bench.run()
+    has_quick = "quick" in inspect.signature(bench.run).parameters
+    result = bench.run(quick=args.quick) if has_quick else bench.run()
     if args.json:
         print(json.dumps(result, indent=1))
     else:

@@ -57,12 +57,12 @@ def _stop_old(folder):
         pass
 
 
-class _Console(SerialConsole):
+class BoardConsole(SerialConsole):
     """The board's console, which tells at once when the power is gone: nobody waits for it."""
 
     def __init__(self, board):
         self._board = board
-        super().__init__(board.console, name="emu:%s" % NAME, reset=board.reset)
+        super().__init__(board.console, name="emu:" + board.name, reset=board.reset)
 
     def read(self, timeout_s=0.0):
         data = super().read(min(timeout_s, 0.1))
@@ -95,7 +95,7 @@ class BatteryPuller:
             self._armed = False
         if not self.board.is_powered:
             self._power_on()
-        link = HandsetLink(_Console(self.board), patience_s=10)
+        link = HandsetLink(BoardConsole(self.board), patience_s=10)
         try:
             link.hello()
             self._check(link)

@@ -1,0 +1,1 @@
+"""Whole histories of handsets and a hub: the simulation, and the drill."""

@@ -1,0 +1,106 @@
+"""The simulation holds, is the same each time, and notices what is broken."""
+
+import json
+
+import pytest
+
+pytest.importorskip("drybag.syncengine")
+
+from drybag.journal import Journal
+from drybag_host import cli
+from drybag_host.hub import ownerlog, rules, service
+from drybag_host.trials import running
+from drybag_host.trials.script import write
+
+HISTORIES = 60
+NOTICED_WITHIN = 150
+
+
+def test_histories_hold():
+    result = running.run(first_seed=1, count=HISTORIES, jobs=1)
+    assert result.bad == []
+    assert result.histories == HISTORIES and result.counts["syncs"] > HISTORIES
+    assert result.counts["cuts"] and result.counts["kills"]
+
+
+def test_a_seed_is_one_history():
+    for seed in (3, 77):
+        told = [], []
+        for lines in told:
+            running.play(write(seed), lines.append)
+        assert told[0] == told[1] and len(told[0]) > 10
+
+
+def no_conflicts(monkeypatch):
+    """The hub shows the later version and forgets the other."""
+    monkeypatch.setattr(ownerlog.OwnerLog, "conflict", lambda *args: None)
+
+
+def ack_without_storing(monkeypatch):
+    """The hub acknowledges the second item of a request and drops it."""
+    take = service.Service._take_items
+
+    def drop(self, log, device, request, stream, items):
+        return take(self, log, device, request, stream, items[:1])
+
+    monkeypatch.setattr(service.Service, "_take_items", drop)
+
+
+def deletions_win(monkeypatch):
+    """A deletion goes over an edit that its handset never saw."""
+    decide = rules.decide
+
+    def decided(item, head, base, **how):
+        if item.deleted and head is not None and not head.deleted:
+            return rules.Outcome(rules.PUSHED, counts=True)
+        return decide(item, head, base, **how)
+
+    monkeypatch.setattr(rules, "decide", decided)
+
+
+def history_is_not_compared(monkeypatch):
+    """The hub believes whatever a handset remembers of its acks."""
+    monkeypatch.setattr(service.Service, "_agrees", lambda self, key, request: True)
+
+
+def everything_goes_over(monkeypatch):
+    """A handset takes changes from the hub while it has edits of its own unsent."""
+    monkeypatch.setattr(Journal, "unsent_count", lambda self, after: 0)
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    (no_conflicts, ack_without_storing, deletions_win, history_is_not_compared,
+     everything_goes_over),
+)  # fmt: skip
+def test_it_notices(monkeypatch, break_it):
+    break_it(monkeypatch)
+    for seed in range(1, NOTICED_WITHIN):
+        wrong, _ = running.play(write(seed))
+        if wrong:
+            return
+    raise AssertionError("%s: not noticed in %d histories" % (break_it.__doc__, NOTICED_WITHIN))
+
+
+def test_a_failure_shrinks(monkeypatch):
+    ack_without_storing(monkeypatch)
+    seed = next(s for s in range(1, NOTICED_WITHIN) if running.play(write(s))[0])
+    script = running.shrink(write(seed), seconds=5)
+    assert running.play(script)[0] and len(script.steps) < len(write(seed).steps)
+
+
+def test_the_commands(capsys):
+    assert cli.main(["sim", "run", "--count", "5", "--seed", "9", "--jobs", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["histories"], said["failed"], said["failures"]) == (5, 0, [])
+    assert cli.main(["sim", "replay", "9"]) == 0
+    assert "all is there" in capsys.readouterr().out
+    assert cli.main(["sim", "run", "--count", "0"]) == 2
+
+
+def test_the_command_tells_of_a_failure(monkeypatch, capsys):
+    ack_without_storing(monkeypatch)
+    assert cli.main(["sim", "run", "--count", "40", "--jobs", "1", "--json"]) == 1
+    failure = json.loads(capsys.readouterr().out)["failures"][0]
+    assert cli.main(["sim", "replay", str(failure["seed"])]) == 1
+    assert "WRONG: " + failure["wrong"][0] in capsys.readouterr().out
