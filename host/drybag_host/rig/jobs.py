@@ -16,6 +16,7 @@ _QUICK_SEQUENCE = {1: 60, 2: 22, 3: 4}
 _QUICK_THIRDS = 3
 _PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
           "growth": 2, "paired-long": 4, "pending": 4, "paired": 2}  # fmt: skip
+_PARTS_OF_FILLS = 3
 CUTS = "cpbnueza"  # the torn states, without damage at rest
 APP_WORKLOADS = ("steps", "steady")
 _APP_QUICK = 2000
@@ -62,7 +63,7 @@ def full(seed, depth=None, only=None):
     """Every state at depth 1 of every workload; with `depth` the recoveries too."""
     depth = 1 if depth is None else depth
     for name in only or workloads.names():
-        parts = _PARTS.get(name, 1)
+        parts = _PARTS.get(name, _PARTS_OF_FILLS if name.endswith(".full") else 1)
         for part in range(parts):
             yield Job(name, seed, part=(part, parts), depth=depth, deep_every=1)
 

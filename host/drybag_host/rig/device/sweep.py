@@ -18,6 +18,7 @@ from drybag_host.rig.device.oracle import Problem
 Command = namedtuple("Command", ("op", "addr", "data", "oracle", "step"))
 Base = namedtuple("Base", ("memory", "faults"))
 LEVELS_UNTIL_STABLE = 8
+_KEY_MASK = (1 << 62) - 1  # an int that needs no place on the heap, which thousands would fragment
 _EVERY_AT_LEVEL = (1, 1, 1, 5, 11)
 
 
@@ -54,6 +55,7 @@ class Sweeper:
         self.sink = sink
         self.depth = deeper["depth"] if deeper else 1
         self.deep_every = max(1, deeper["every"]) if deeper else 1
+        self.luck = deeper.get("seed", 0) if deeper else 0  # which recoveries are cut, and where
         self.seen = set()
         self.judged = self.boots = 0
         self.scratch = bytearray(workload.sectors * SECTOR)
@@ -124,6 +126,7 @@ class Sweeper:
         flash ^= int.from_bytes(command.oracle.mark, "big") << 1
         if path[-1][1] == "r":
             flash ^= 1  # judged as damaged
+        flash &= _KEY_MASK
         if flash in self.seen:
             self.sink.equal(path)
             return
@@ -156,7 +159,7 @@ class Sweeper:
             return False
         if len(path) >= (self.depth or 2):
             return False
-        return len(path) > 1 or path_seed(path) % self.deep_every == 0
+        return len(path) > 1 or (path_seed(path) + self.luck) % self.deep_every == 0
 
     def _recovery(self, base, commands, path):
         """Cut the recovery that was just traced at its commands."""
@@ -174,7 +177,7 @@ class Sweeper:
 
     def _until_stable(self, base, oracle, commands, path):
         """Cut recovery after recovery at a command drawn by chance, until they bring no news."""
-        rng = Rng(path_seed(path) ^ 0x5AFE)
+        rng = Rng(path_seed(path) ^ 0x5AFE ^ self.luck << 12)
         path, quiet, last = list(path), 0, None
         while len(commands) > 1 and quiet < 3 and len(path) < LEVELS_UNTIL_STABLE:
             n = rng.below(len(commands) - 1)
@@ -190,7 +193,7 @@ class Sweeper:
             self.judged += 1
             place = self.subject.place(base.memory, commands[n].op, commands[n].addr,
                                        commands[n].data)  # fmt: skip
-            key = crc32(base.memory) << 32 | crc32(repr(path).encode())
+            key = (crc32(base.memory) << 32 | crc32(repr(path).encode())) & _KEY_MASK
             self.seen.add(key)
             if not self.sink.state(path, place, commands[n].addr // SECTOR, key):
                 return

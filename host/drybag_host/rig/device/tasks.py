@@ -46,7 +46,7 @@ def sweep(subject, job, lines):
     workload = open_workload(subject, job["workload"], job["seed"])
     depth = job.get("depth", 1)
     sink = JobSink(lines, job)
-    deeper = {"depth": depth, "every": job.get("deep_every", 1)}
+    deeper = {"depth": depth, "every": job.get("deep_every", 1), "seed": job["seed"] - 1}
     sweeper = Sweeper(subject, workload, sink, deeper)
     try:
         base, commands = sweeper.trace()
@@ -61,7 +61,7 @@ def sweep(subject, job, lines):
         every = max(1, expected(commands, 1, 0, letters, first, last) // job["budget"])
     states = expected(commands, every, offset, letters, first, last)
     which = (every, offset if every > 1 else 0, letters)
-    key = sweep_key(base, commands, (first, last, which, depth, deeper["every"]))
+    key = sweep_key(base, commands, (first, last, which, depth, depth != 1 and deeper))
     is_known = key in (job.get("known") or ())
     lines.say("#", {
         "commands": len(commands) - 1, "every": every, "sectors": workload.sectors,
