@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("drybag.syncengine")
-
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "benches"
 
 

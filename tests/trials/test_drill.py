@@ -3,10 +3,6 @@
 import json
 import re
 
-import pytest
-
-pytest.importorskip("drybag.syncengine")
-
 from drybag_host import cli
 
 

@@ -14,8 +14,6 @@ import threading
 
 import pytest
 
-pytest.importorskip("drybag.syncengine")
-
 from drybag import layout
 from drybag_host import cli
 from drybag_host.emulator.netfaults import FaultProxy, faults

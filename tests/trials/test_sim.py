@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-pytest.importorskip("drybag.syncengine")
-
 from drybag.journal import Journal
 from drybag_host import cli
 from drybag_host.hub import ownerlog, rules, service
