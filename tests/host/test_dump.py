@@ -7,6 +7,7 @@ import os
 import random
 import threading
 
+import flash_steps
 import pytest
 from handset_lines import Clock, SimHandset
 
@@ -117,22 +118,12 @@ def test_of_a_stopped_board_the_image(whole, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
-SMALL_BOARD = """title = "Small"
-machine = "Small board with ESP32"
-chip = "esp32"
-flash_mib = 2
-psram_kib = 0
-heap_kib = 120
-freq_mhz = 160
-bootloader_offset = 0x1000
-usb = []
-partitions = \"\"\"
+TABLE = """
 nvs,      data, nvs,      0x9000,   0x6000
 phy_init, data, phy,      0xf000,   0x1000
 factory,  app,  factory,  0x10000,  0x10000
 vfs,      data, fat,      0x20000,  0x60000
 pim,      data, littlefs, 0x80000,  0x30000
-\"\"\"
 """
 PIM_AT, PIM_BYTES = 0x80000, 0x30000
 
@@ -142,9 +133,8 @@ def small(tmp_path, monkeypatch):
     """A board with power whose firmware is dead and whose `pim` is full of noise."""
     monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(linkline, "PATIENCE_S", 4)
-    toml = tmp_path / "small.toml"
-    toml.write_text(SMALL_BOARD)
-    board = EmulatedBoard.create("d", str(toml), files_in_vfs={})
+    toml = flash_steps.board_file(tmp_path, TABLE, flash_mib=2)
+    board = EmulatedBoard.create("d", toml, files_in_vfs={})
     write_image(board, PIM_AT, random.Random(1).randbytes(PIM_BYTES))
     board.start()
     yield board

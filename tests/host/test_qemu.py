@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import flash_steps
 import pytest
 import stock_images
 
@@ -27,24 +28,6 @@ from drybag_host.image import partitions, stock
 from drybag_host.link import HandsetLink
 
 STAND_IN = Path(__file__).with_name("qemu_stand_in.py")
-BOARD = """title = "Small"
-machine = "Small board with ESP32"
-chip = "esp32"
-flash_mib = 2
-psram_kib = 0
-heap_kib = 120
-freq_mhz = 160
-bootloader_offset = 0x1000
-usb = []
-partitions = \"\"\"
-nvs,      data, nvs,      0x9000,   0x6000
-phy_init, data, phy,      0xf000,   0x1000
-factory,  app,  factory,  0x10000,  0x10000
-vfs,      data, fat,      0x20000,  0x60000
-pim,      data, littlefs, 0x80000,  0x80000
-\"\"\"
-"""
-
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
@@ -59,9 +42,7 @@ def program(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small(tmp_path):
-    path = tmp_path / "small.toml"
-    path.write_text(BOARD)
-    return str(path)
+    return flash_steps.board_file(tmp_path, flash_steps.SMALL, flash_mib=2)
 
 
 @pytest.fixture
