@@ -47,9 +47,37 @@ def test_a_lost_reply_is_no_reset(hub):
     service, _, _ = hub
     a = Device(service)
     a.sync(a.item(b"u1", CARD))
-    a.sync(a.item(b"u2", CARD), keep=False)
-    reply, _ = a.sync(a.item(b"u3", CARD))
+    again = a.item(b"u2", CARD)
+    a.sync(again, keep=False)
+    reply, _ = a.sync(again, a.item(b"u3", CARD))
     assert (reply.ack, reply.flags) == (3, 0)
+
+
+def test_a_journal_that_lacks_what_it_sent_was_set_back(hub):
+    """Also before it has told that it knew of the later ack, and whatever its seqs are."""
+    service, _, _ = hub
+    a = Device(service)
+    a.sync(a.item(b"u1", CARD))
+    a.sync(a.item(b"u2", CARD), keep=False)
+    a.seq += 64  # an old image was written to its flash, and booted
+    reply, _ = a.sync(a.item(b"u3", CARD), keep=False)
+    assert reply.flags & syncwire.SET_BACK and (CONTACT, b"u3") not in shown(service)
+    a.life += 1
+    a.acked, a.ack_check = 0, syncwire.NO_CHECK
+    reply, changes = a.sync(a.item(b"u1", CARD, resend=True), a.item(b"u3", CARD))
+    assert not reply.flags and [item.uid for item in changes] == [b"u2"]
+
+
+def test_an_old_request_casts_no_doubt_that_lasts(hub):
+    service, _, _ = hub
+    a = Device(service)
+    a.sync(a.item(b"u1", CARD))
+    late = a.request([a.item(b"u2", CARD)], room=0)
+    a.sync(a.item(b"u2", CARD + b"NOTE:2\n"))
+    service.sync(a.row, late)
+    reply, _ = a.sync(a.item(b"u3", CARD))
+    assert not reply.flags
+    assert shown(service)[CONTACT, b"u2"] == CARD + b"NOTE:2\n"
 
 
 def test_an_idle_poll_writes_nothing(hub):
@@ -359,7 +387,7 @@ def test_an_old_request_that_comes_after_a_newer_one_brings_nothing_back(hub):
     a.sync(a.item(b"u", None))
     service.sync(a.row, first)
     assert shown(service)[CONTACT, b"u"] is None
-    assert roles(service)[-2:] == [("quarantine", 0), ("kept", 1)]
+    assert roles(service)[-1] == ("pushed", 1)
 
 
 def test_an_old_image_on_a_handset_is_told_and_takes_nothing(hub):

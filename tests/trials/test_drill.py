@@ -1,7 +1,6 @@
 """The drill in a small form: a real hub process, an emulated board, the disk destroyed."""
 
 import json
-import re
 
 from drybag_host import cli
 
@@ -17,7 +16,7 @@ def test_cloudburst(tmp_path, capsys):
     assert said["handsets_lost"] == 2 and said["batteries_pulled"] >= 1
     assert len(said["lost"]) == said["lost_count"]
     text = page.read_text()
-    assert "http" not in re.sub(r"https?://www.w3.org", "", text)  # it needs no network
+    assert "http://" not in text and "https://" not in text  # it needs no network
     assert text.count("<svg") == 2 and text.count('<rect class="safe"') > 10
 
 

@@ -145,7 +145,8 @@ class SyncEngine:
             self._push.took(reply.wanted)
             new = self._acked(reply)
             taken = False
-            if request.room and not self.journal.unsent_count(new.agreed):
+            same = new.life == self.state.life  # else the page is one for another past
+            if same and request.room and not self.journal.unsent_count(new.agreed):
                 taken = yield from self._take(reply, data, new)
             if not taken:
                 self.keep(new)
@@ -265,6 +266,8 @@ class SyncEngine:
         """The state that this reply makes, not yet kept."""
         self._base = self.state
         new = self.state.copy()
+        # another hub, which cannot know that it lacks what this handset only took from the last
+        lacks = reply.hub != new.hub and new.cursor and not new.acked
         new.hub = reply.hub
         new.stuck = tuple(self._still_stuck())
         new.set(syncstate.HUB_HELD, reply.flags & w.HELD)
@@ -272,7 +275,7 @@ class SyncEngine:
         if reply.flags & w.CURSOR_RESET:
             new.cursor, new.cursor_check = 0, w.NO_CHECK
         # an old image was written to the flash
-        set_back = reply.flags & w.SET_BACK or reply.ack > self.journal.last_seq
+        set_back = lacks or reply.flags & w.SET_BACK or reply.ack > self.journal.last_seq
         if set_back or reply.flags & (w.ACK_RESET | w.CURSOR_RESET):
             self._resets += 1
             if self._resets > _MOST_RESETS:

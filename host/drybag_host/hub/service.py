@@ -16,6 +16,7 @@ from drybag import syncwire, syncwirehost
 from drybag.errors import NotFound
 from drybag.syncwire import BadMessage, Item, Reply, SyncNewer
 from drybag_host.hub import accounts, ownerlog, rules
+from drybag_host.hub.continuity import Continuity
 from drybag_host.hub.ownerlog import OwnerLog, version_of
 from drybag_host.hub.refusals import Revoked, Unsound, UpdateNeeded
 from drybag_host.hub.storage import Stale, hub_id
@@ -58,6 +59,7 @@ class Service:
         self.hub = bytes.fromhex(hub_id(storage))
         self.seen = {}  # device: ms of its last contact, written now and then
         self._written = {}  # device: when it was written last
+        self.continuity = Continuity(storage)
         self.told = {}  # stream: its highest acked that agreed, written likewise
 
     def now_ms(self):
@@ -125,7 +127,9 @@ class Service:
         taken.agrees = self._agrees(key, request)
         log = self._open(device["owner"])
         if taken.agrees:
-            taken.set_back = self._is_set_back(key, stream, request)
+            taken.set_back = self._is_set_back(key, stream, request) or self.continuity.is_broken(
+                stream, request, items
+            )
         if taken.set_back:
             items = []  # they come again in a life of their own, with seqs that are their own
             request.upto = 0

@@ -57,6 +57,7 @@ class HubHost:
         self._ids = random.Random(world.seed)
         self._down_until = 0.0
         self.backups = []
+        self.restored = False
         self._names = {}  # device: the handset's
         self._fresh()
 
@@ -96,6 +97,7 @@ class HubHost:
         self._name()
         self._enroll_all()
         self._start()
+        self.restored = True
         self.world.tell("   the hub holds an older backup")
         self.world.mourn()
 
@@ -183,8 +185,13 @@ class HubHost:
         return found
 
     def kept(self):
-        """{key: tokens of the versions that conflicts keep}."""
+        """{key: tokens of the versions that conflicts keep}.
+
+        A restore forgets newer conflicts: what they kept is in the history then.
+        """
         found = {}
+        for row in self._versions() if self.restored else ():
+            found.setdefault((row["kind"], row["uid"]), set()).update(tokens(row["body"]))
         for row in self.storage.scan("conflicts", "", (OWNER,)):
             version = self.storage.get("versions", [(OWNER, row["pos"])])[0]
             found.setdefault((row["kind"], row["uid"]), set()).update(tokens(version["body"]))

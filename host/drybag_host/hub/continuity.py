@@ -1,0 +1,57 @@
+"""Was a journal set back, before it had told that it knew of a later ack?
+
+Seqs do not say so, as they skip 64 at a boot. But a handset that remembers a lower ack than the
+hub gave has missed a reply, and then sends what came after that ack again, or something newer of
+the same records. If it does not, it has them no more.
+"""
+
+from collections import OrderedDict
+
+from drybag_host.hub.rules import QUARANTINE
+
+__all__ = ["Continuity"]
+
+PAGE = 256
+MOST = 1000  # streams that are in doubt at once
+
+
+class Continuity:
+    """Doubts live in RAM: a handset sends pages, and only after the last one can it be said."""
+
+    def __init__(self, storage):
+        self._storage = storage
+        self._doubts = OrderedDict()  # stream: (ack then, {(kind, uid): seq})
+
+    def is_broken(self, stream, request, items):
+        """True if this journal lacks what it sent before."""
+        key = (stream["device"], stream["epoch"], stream["life"])
+        if request.acked < stream["ack"] and key not in self._doubts:
+            sent = self._sent(key, request.acked, stream["ack"])
+            self._doubts[key] = stream["ack"], sent
+            if len(self._doubts) > MOST:
+                self._doubts.popitem(last=False)
+        ack, missing = self._doubts.get(key, (0, None))
+        if request.acked == ack and missing is not None:  # an old request had come late
+            del self._doubts[key]
+            return False
+        if missing is None:
+            return False
+        for item in items:
+            if item.number >= missing.get((item.kind, item.uid), item.number + 1):
+                del missing[item.kind, item.uid]
+        if missing and not request.room:  # more pages come
+            return False
+        del self._doubts[key]
+        return bool(missing)
+
+    def _sent(self, key, low, high):
+        """{(kind, uid): newest seq} of what was sent after `low`, up to `high`."""
+        newest, after = {}, (low, "\U0010ffff")
+        while True:
+            rows = self._storage.scan("versions", "stream", key, after, PAGE)
+            for row in rows:
+                if row["seq"] <= high and row["role"] != QUARANTINE:
+                    newest[row["kind"], row["uid"]] = row["seq"]
+            if len(rows) < PAGE or rows[-1]["seq"] > high:
+                return newest
+            after = (rows[-1]["seq"], rows[-1]["owner"], rows[-1]["pos"])
