@@ -143,7 +143,7 @@ class SyncEngine:
             data = self.accepted(answer)
             reply = self._checked(request, data)
             self._push.took(reply.wanted)
-            new = self._acked(reply)
+            new = self._acked(request, reply)
             taken = False
             same = new.life == self.state.life  # else the page is one for another past
             if same and request.room and not self.journal.unsent_count(new.agreed):
@@ -262,7 +262,7 @@ class SyncEngine:
             return reply
         raise Stop(BROKEN, why)
 
-    def _acked(self, reply):
+    def _acked(self, request, reply):
         """The state that this reply makes, not yet kept."""
         self._base = self.state
         new = self.state.copy()
@@ -291,6 +291,8 @@ class SyncEngine:
             new.agreed = min(new.agreed, reply.ack)
         else:
             new.agreed = max(new.agreed, reply.ack)
+        if reply.wanted and request.upto > self.state.agreed:  # the last one was not taken
+            new.agreed = min(new.agreed, request.upto - 1)
         new.acked, new.ack_check = reply.ack, reply.ack_check
         new.offsite = min(reply.offsite, reply.ack)
         now = self.clock()

@@ -23,6 +23,7 @@ from .oracle import tokens
 NETWORK = b"drybag"
 _SYNC_S = 40
 _QUIET_S = 4.5
+_PATIENCE_S = 40  # many boards share this computer
 _AT_WORK = "a computer is at work"  # it is us: it goes on when we are quiet
 _CUT_COMMANDS = 60
 
@@ -159,7 +160,7 @@ class Board(Member):
         if not self.board.is_powered:
             self.board.power_on()
         if self._link is None:
-            link = HandsetLink(BoardConsole(self.board), patience_s=10)
+            link = HandsetLink(BoardConsole(self.board), patience_s=_PATIENCE_S)
             try:
                 link.hello()
             except BaseException:
