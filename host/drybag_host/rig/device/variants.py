@@ -28,6 +28,7 @@ _GATE = (
     (room.erased_before_copy, "compaction"),
     (room.checkpoint_from_its_end, "checkpoint", (3, 10)),
     (room.checkpoint_counts_early, "checkpoint", (8, 10)),
+    (room.stale_counts_as_free, "churn"),
     (boot.format_when_not_mountable, "not-ours"),
     (boot.torn_copy_counts, "recovery"),
     (boot.tail_not_copied, "unsteady"),

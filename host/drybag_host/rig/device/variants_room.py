@@ -8,6 +8,7 @@ from drybag.checkpoint import Checkpointer
 from drybag.compaction import Compactor
 from drybag.device import Device
 from drybag.log import Log
+from drybag.pool import Pool
 
 
 def tombstone_forgotten(patch):
@@ -103,3 +104,13 @@ def checkpoint_counts_early(patch):
         return last
 
     stepped = patch.set(Checkpointer, "step", step)
+
+
+def stale_counts_as_free(patch):
+    """What the sweep lets go counts as free, though the next boot will find blobs there."""
+
+    def release_blobs(pool, sectors, epoch):
+        for sector in sectors:
+            pool.release(sector, True)
+
+    patch.set(Pool, "release_blobs", release_blobs)

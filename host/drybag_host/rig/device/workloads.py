@@ -10,6 +10,7 @@ from drybag_host.rig.device.ops import Workload, put, text
 SEQUENCE_SECTORS = 16
 STEPS = ("put", "update", "delete", "batch", "photo", "seal", "compaction", "restore", "full")
 BOOT = ("boot",)
+_CHURNED = 54
 _MAX_NUMBER = 0x3FFFFFF
 _MAX_U32 = 0xFFFFFFFF
 
@@ -120,6 +121,29 @@ def _big_bodies():
             put(4, b"longest entry", 3, 1500), ("delete", 4, b"big")]  # fmt: skip
 
 
+def _large_churn(count):
+    """Large bodies come and go among others until sectors get few: what the sweep lets go and what
+    is free on flash are not the same then."""
+    rng, ops = Rng(388), [BOOT]
+    for n in range(count):
+        what = rng.below(100)
+        if what < 30:
+            ops.append(put(4, b"big%d" % rng.below(3), n, 1700))
+        elif what < 60:
+            ops.append(("delete", 4, b"big%d" % rng.below(3)))
+        else:
+            ops.append(put(1, b"k%d" % rng.below(8), n, 1300))
+    return ops
+
+
+def _churning():
+    ops = _large_churn(60)[_CHURNED + 1 :]
+    for n in range(3):
+        ops += [("photo", b"p%d.jpg" % (n % 2), n, 4100), put(4, b"big0", n, 4100),
+                ("delete", 5, b"p%d.jpg" % (n % 2)), put(1, b"k%d" % n, n, 1300)]  # fmt: skip
+    return ops
+
+
 def _shutdowns():
     ops = []
     for n in range(3):
@@ -218,6 +242,7 @@ NAMED = {
     "batches": (24, _few, _batches),
     "photos": (28, _few, _photos),
     "big": (28, _few, _big_bodies),
+    "churn": (24, lambda: _large_churn(_CHURNED), _churning),
     "shutdowns": (24, _few, _shutdowns),
     "undeletes": (24, _few, _undeletes),
     "compaction": (18, _half_full, _compacting),
