@@ -305,7 +305,7 @@ class BlobWriter:
         self._fill = 0
 
     def finish(self):
-        """All bytes were given. Raises BadBlob (and forgets them) where the hash differs."""
+        """All bytes were given. Raises NoSpace, BadBlob (hash differs), and forgets them."""
         if self.received != self._size or self._hash.digest() != self._sha:
             self.abort()
             raise BadBlob(

@@ -352,7 +352,7 @@ class JournalUser(FaultOps, PairedOps):
         for (kind, uid), known in self.oracle.ever.items():
             versions = self.j.history(kind, uid)
             for version in versions:
-                if (version.seq, None if version.deleted else version.body) not in known:
+                if not _is_known(version, known):
                     return [Problem(model.NEVER_WRITTEN, "history of %r as it was" % uid,
                                     "seq %d" % version.seq)]  # fmt: skip
             if (kind, uid) in self.oracle.live:
@@ -475,10 +475,16 @@ def mount(device, clock):
         recovery.random_u32 = kept
 
 
+def _is_known(version, known):
+    """True if (seq, body) is in `known`; seq alone where an older version's body is gone."""
+    try:
+        return (version.seq, None if version.deleted else version.body) in known
+    except NotFound:
+        return version.seq in [seq for seq, _ in known]
+
+
 def _version(record):
-    return Version(
-        record.body, record.blobs, record.parent, record.seq, record.stamp, record.rev
-    )
+    return Version(record.body, record.blobs, record.parent, record.seq, record.stamp, record.rev)
 
 
 def _names(problem, keys):
