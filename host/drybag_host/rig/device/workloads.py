@@ -138,7 +138,7 @@ def _large_churn(count):
 
 def _churning():
     ops = _large_churn(60)[_CHURNED + 1 :]
-    for n in range(3):
+    for n in range(2):
         ops += [("photo", b"p%d.jpg" % (n % 2), n, 4100), put(4, b"big0", n, 4100),
                 ("delete", 5, b"p%d.jpg" % (n % 2)), put(1, b"k%d" % n, n, 1300)]  # fmt: skip
     return ops
