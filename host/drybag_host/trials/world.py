@@ -32,7 +32,7 @@ class World:
         self.oracle = Oracle()
         self.blobs = {}
         self.lost = []  # events that went down with the only place that had them
-        self.counts = {"syncs": 0, "requests": 0, "cuts": 0, "kills": 0, "changes": 0}
+        self.counts = {"syncs": 0, "requests": 0, "cuts": 0, "kills": 0}
         self._trace = trace
         self._queue = []
         self._order = itertools.count()
