@@ -126,9 +126,9 @@ class Journal(Readings):
         """
         if not from_hub:
             ops = list(ops)
-            if not ops:
-                return self.last_seq
         self._log.check(len(ops) + 1)
+        if not from_hub and not ops:
+            return self.last_seq
         total, longest, bodies = 1, 1, []
         try:
             for op in ops:
