@@ -45,19 +45,18 @@ class Timeline:
     def _cache(self, drill, holders, hub):
         """The other design: RAM in the handset, one durable copy at the server, its backup.
 
-        Meant well: a handset that kept its power gives back what it has.
+        Meant well: a handset that kept its power has what it had before the disk went.
         """
+        destroyed = "Friday" not in drill.backups and any(m.gone for m in drill.everybody)
         by_name = {member.name: member for member in drill.everybody}
         for name, member in by_name.items():
             if member.gone or member.pulled:
                 self._ram.pop(name, None)
-            elif name in holders:
+            elif name in holders and not destroyed:
                 self._ram[name] = holders[name]
         self._server_backup = set().union(*[held for _, held in drill.backups.values()])
-        if "Friday" in drill.backups or not any(m.gone for m in drill.everybody):
-            self._server = hub
-        else:  # destroyed: what the older backup and powered handsets have is all there is
-            self._server = set(self._server_backup)
+        # Destroyed: what the older backup and powered handsets have is all there is.
+        self._server = set(self._server_backup) if destroyed else hub
 
     def count(self, rows, moment=-1):
         """{place: records} at a moment."""
