@@ -340,18 +340,18 @@ class Journal(Readings):
 
     # --- state -----------------------------------------------------------------------------
 
-    def set_agreed(self, seq):
+    def set_agreed(self, seq, set_back=False):
         """The hub has everything through `seq`; -1: no hub is paired.
 
         To be said after each mount, before the first write, and whenever the hub's ack moves: that
         is cheap. A lower seq than before (a hub that was set back) reads the whole log for the
-        tombstones that count again. Put `seq` into a setting before it is said here: last_seq has
+        tombstones that count again; so does `set_back`, for a boot that came in between. Put `seq` into a setting before it is said here: last_seq has
         numbers that a boot skipped, and only what is on flash keeps later ones above it.
         """
         log = self._log
         log.agreed, before = seq, log.agreed
         pending.drop(log.index, seq)
-        if 0 <= seq < before:
+        if 0 <= seq < before or set_back:
             pending.collect(log, self._compactor.admit)
 
     @property

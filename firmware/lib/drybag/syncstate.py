@@ -131,7 +131,10 @@ def load(journal, random_u32):
             state.resend_below = journal.last_seq
         if state.agreed > journal.last_seq:
             state.agreed = journal.last_seq
-    journal.set_agreed(state.agreed if state else -1)
+    if state:  # set back and not all sent again: checkpoints know fewer tombstones than the log
+        journal.set_agreed(state.agreed, state.agreed < state.resend_below)
+    else:
+        journal.set_agreed(-1)
     return state
 
 

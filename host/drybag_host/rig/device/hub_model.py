@@ -2,13 +2,16 @@
 
 from binascii import crc32
 
+from drybag_host.rig.device.hub_world import agreed_in_state
+
 SETTING = 7
 AGREED = (SETTING, b"agreed")
 
 
 def agreed_in(live):
-    """The seq through which the hub has everything, as the setting says; -1 without one."""
-    return int(live[AGREED].body) if AGREED in live else -1
+    """The seq through which the hub has everything, as the rig's setting says, or that of a
+    handset that syncs; -1 without one."""
+    return int(live[AGREED].body) if AGREED in live else agreed_in_state(live)
 
 
 def content_id(version):
@@ -21,17 +24,21 @@ def content_id(version):
 
 class HubModel:
     """`bases`: {key: base} of live records, `graves`: {key: (seq, base)} of what was deleted since
-    a hub was paired. `from_hub`: the call in flight carries out what the hub sent."""
+    a hub was paired, `told` those of them that the hub has. `from_hub`: the call in flight carries
+    out what the hub sent. `world`: a hub to sync with (hub_world.World), or None."""
 
     def __init__(self):
         self.bases = {}
         self.graves = {}
+        self.told = {}
         self.from_hub = False
+        self.world = None
 
     def copy(self):
         other = HubModel()
         other.bases, other.graves = dict(self.bases), dict(self.graves)
-        other.from_hub = self.from_hub
+        other.told, other.from_hub = dict(self.told), self.from_hub
+        other.world = self.world and self.world.copy()
         return other
 
     def applied(self, ops, seqs, live):
@@ -42,6 +49,8 @@ class HubModel:
             key = op[1], op[2]
             if op[1] == SETTING:
                 continue
+            if self.world and not self.from_hub:
+                self.world.wrote(op)
             base = 0
             if agreed >= 0 and not self.from_hub:
                 if key in live and live[key].seq <= agreed:
@@ -49,6 +58,7 @@ class HubModel:
                 else:
                     base = self.bases.get(key, 0) or self.graves.get(key, (0, 0))[1]
             self.graves.pop(key, None)
+            self.told.pop(key, None)
             self.bases.pop(key, None)
             if op[0] == "put":
                 self.bases[key] = base
@@ -57,11 +67,15 @@ class HubModel:
         self.from_hub = False
 
     def moved(self, live):
-        """The setting says a higher number now: such deletions are the hub's."""
+        """The setting says another number now: deletions up to it are the hub's. Those above it
+        count again where the hub was set back."""
         agreed = agreed_in(live)
         for key in list(self.graves):
             if agreed < 0 or self.graves[key][0] <= agreed:
-                del self.graves[key]
+                self.told[key] = self.graves.pop(key)
+        for key in list(self.told):
+            if 0 <= agreed < self.told[key][0]:
+                self.graves[key] = self.told.pop(key)
 
     def unsent(self, live):
         """[(seq, key, deleted, base)] of what the hub has not, by seq."""

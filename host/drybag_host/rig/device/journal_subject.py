@@ -234,18 +234,24 @@ class JournalUser(FaultOps, PairedOps):
     # -- calls -----------------------------------------------------------------------------------
     def _call(self, ops, call, *args):
         """One call that writes. A refusal must have a reason that the oracle can see."""
+        try:
+            self.told(ops, call, *args)
+        except Exception as error:
+            if self.chip.nor.dead or not self._may_refuse(ops, error):
+                raise
+
+    def told(self, ops, call, *args):
+        """One call that writes, of which the oracle is told; returns the last seq."""
         self.clock.now += 7
         self.oracle.begin(ops, self.clock.now)
         try:
             seq = call(*args)
-        except Exception as error:
-            if self.chip.nor.dead:
-                raise
-            self.oracle.refused()
-            if not self._may_refuse(ops, error):
-                raise
-            return
+        except Exception:
+            if not self.chip.nor.dead:
+                self.oracle.refused()
+            raise
         self.oracle.acknowledged(seq)
+        return seq
 
     def _may_refuse(self, ops, error):
         if isinstance(error, NotFound):
@@ -295,7 +301,7 @@ class JournalUser(FaultOps, PairedOps):
     def judge(self, deep=False):
         """Problems, none if all that was acknowledged is there; settles the call in flight."""
         try:
-            return self._judge(deep)
+            return self._judge(deep) or self._judge_sync()
         except (DrybagError, OSError, KeyError, IndexError, ValueError) as error:
             return [Problem(model.RECORD_LOST, "every record can be read", repr(error))]
 

@@ -8,6 +8,7 @@ An operation is a tuple: its name, then what it is given. `JournalUser.do` knows
     update, remove, mixed, restore, compaction, fill kind size: chosen from what is there
     checkpoint, scrub
     agree behind, setting n size, stored n ops, from_hub ops, grave n: a hub is paired
+    pair, sync meanwhile, elsewhere kind uid body photos, hub_kept, hub_back: and is synced with
     format number seq ckpt_id blob: begin the journal as if it had counted that far
 """
 

@@ -22,6 +22,7 @@ DIFFERS = "recovery differs"
 MOUNT_LOST = "mount lost"
 DELETION_LOST = "deletion lost before the hub had it"
 BASE_LOST = "base of an edit lost"
+HUB_DIFFERS = "hub and handset differ"
 WRITE_REFUSED = "write refused after recovery"
 
 
@@ -91,6 +92,10 @@ class Oracle:
         self.sealed = True
         self._said("shut down")
 
+    def hub_changed(self, hub):
+        """The hub that a handset syncs with is another now."""
+        self._said("hub %r %d %d" % (hub.name, len(hub.log), hub.requests))
+
     def _said(self, what):
         self.revision += 1
         self.mark = hashlib.sha256(self.mark + what.encode()).digest()[:8]
@@ -104,7 +109,8 @@ class Oracle:
                 live.pop(key, None)
             else:
                 rev = self.live[key].rev + 1 if key in self.live else 1
-                live[key] = Version(op[3], op[4], op[5], seq, self.stamp, rev)
+                stamp = op[6] if len(op) > 6 else self.stamp
+                live[key] = Version(op[3], op[4], op[5], seq, stamp, rev)
         return live
 
     def _remember(self, seqs):
@@ -219,4 +225,5 @@ def _call(op):
 def _normal(op):
     if op[0] == "delete":
         return tuple(op)
-    return tuple(op[:4]) + ((tuple(op[4]) if len(op) > 4 else ()), op[5] if len(op) > 5 else 0)
+    blobs = tuple(op[4]) if len(op) > 4 else ()
+    return tuple(op[:4]) + (blobs, op[5] if len(op) > 5 else 0) + tuple(op[6:7])

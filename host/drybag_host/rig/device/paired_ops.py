@@ -6,15 +6,18 @@ from drybag_host.rig.device import oracle as model
 from drybag_host.rig.device.hub_model import AGREED, SETTING
 from drybag_host.rig.device.ops import text
 from drybag_host.rig.device.oracle import Problem
+from drybag_host.rig.device.sync_ops import SyncOps
 
 _ALL = 100000
 
 
-class PairedOps:
+class PairedOps(SyncOps):
     """Mixed into JournalUser, whose `oracle`, `j`, `_call` it uses."""
 
     def _tell_agreed(self):
         """After each boot: what the journal's own setting says."""
+        if self.oracle.hub.world:
+            return self._new_engine()
         try:
             agreed = int(self.j.get(*AGREED).body)
         except (NotFound, Damaged, ValueError):

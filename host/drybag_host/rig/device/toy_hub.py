@@ -28,6 +28,19 @@ class ToyHub:
         self.quarantined = []
         self.requests = 0
 
+    def copy(self):
+        """As this one is now, with a future of its own."""
+        other = ToyHub(self.name)
+        other.log, other.checks = list(self.log), list(self.checks)
+        other.heads, other.blobs = dict(self.heads), dict(self.blobs)
+        other.partial, other.quarantined = dict(self.partial), list(self.quarantined)
+        other.time, other.offsite = self.time, self.offsite
+        for key, stream in self.streams.items():
+            mine = dict(stream)
+            mine["checks"], mine["seen"] = dict(stream["checks"]), dict(stream["seen"])
+            other.streams[key] = mine
+        return other
+
     def edit(self, kind, uid, body=b"", deleted=False, blobs=(), stamp=1, big=None, stream=None):
         """A version from elsewhere; returns its position."""
         item = w.Item(0, kind, uid, body, stamp, 1, deleted, 0, 0, tuple(blobs), big)

@@ -4,7 +4,7 @@ Volumes are small, 14 to 48 sectors, so that a boot is quick and compaction soon
 """
 
 from drybag_host.emulator.rom.prng import Rng
-from drybag_host.rig.device import workloads_faults, workloads_paired
+from drybag_host.rig.device import workloads_faults, workloads_paired, workloads_sync
 from drybag_host.rig.device.ops import Workload, put, text
 
 SEQUENCE_SECTORS = 16
@@ -266,6 +266,7 @@ NAMED = {
 }  # fmt: skip
 NAMED.update(workloads_faults.NAMED)
 NAMED.update(workloads_paired.NAMED)
+NAMED.update(workloads_sync.NAMED)
 
 
 # --- long ones ---------------------------------------------------------------------------------
