@@ -345,8 +345,9 @@ class Journal(Readings):
 
         To be said after each mount, before the first write, and whenever the hub's ack moves: that
         is cheap. A lower seq than before (a hub that was set back) reads the whole log for the
-        tombstones that count again; so does `set_back`, for a boot that came in between. Put `seq` into a setting before it is said here: last_seq has
-        numbers that a boot skipped, and only what is on flash keeps later ones above it.
+        tombstones that count again; so does `set_back`, where a boot came in between. Put `seq`
+        into a setting before it is said here: last_seq has numbers that a boot skipped, and only
+        what is on flash keeps later ones above it.
         """
         log = self._log
         log.agreed, before = seq, log.agreed

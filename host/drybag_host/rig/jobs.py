@@ -9,13 +9,15 @@ UNTIL_STABLE = 0
 # states a named workload gets in a quick campaign; the rest get _QUICK_OTHER
 _QUICK = {"long": 80, "checkpoint": 20, "growth": 30, "garbage": 25, "compaction": 80,
           "nearly-full": 50, "churn": 60, "paired-long": 40, "pending": 70,
+          "syncing": 60, "sync-set-back": 40,
           "full": 50, "random": 80, "recovery": 80, "puts": 70, "updates": 140, "batches": 140,
           "photos": 220, "format": 220, "shutdowns": 160, "wrap-blob": 120}  # fmt: skip
 _QUICK_OTHER = 100
 _QUICK_SEQUENCE = {1: 60, 2: 22, 3: 4}
 _QUICK_THIRDS = 3
 _PARTS = {"full": 8, "nearly-full": 8, "compaction": 4, "checkpoint": 4, "long": 4, "puts": 2,
-          "growth": 2, "churn": 4, "paired-long": 4, "pending": 4, "paired": 2}  # fmt: skip
+          "growth": 2, "churn": 4, "paired-long": 4, "pending": 4, "paired": 2,
+          "syncing": 3}  # fmt: skip
 _PARTS_OF_FILLS = 3
 CUTS = "cpbnueza"  # the torn states, without damage at rest
 APP_WORKLOADS = ("steps", "steady")

@@ -83,12 +83,13 @@ class SyncOps:
         if world is None:
             return []
         problems = self._judge_told(world)
-        if problems:
-            return problems
         try:
-            self._op_sync()
+            return problems or self._judge_end(world)
         except Broken as error:
             return [Problem(model.HUB_DIFFERS, "a sync comes to its end", str(error))]
+
+    def _judge_end(self, world):
+        self._op_sync()
         problems = self._judge_equal(world)
         if problems:
             return problems
@@ -196,4 +197,3 @@ class _Told:
         if op[0] == "put" and isinstance(op[3], tuple):
             return op[:3] + (self._user.oracle.hub.world.hub.blobs[op[3][0]],) + op[4:]
         return op
-

@@ -34,7 +34,7 @@ class ToyHub:
         other.log, other.checks = list(self.log), list(self.checks)
         other.heads, other.blobs = dict(self.heads), dict(self.blobs)
         other.partial, other.quarantined = dict(self.partial), list(self.quarantined)
-        other.time, other.offsite = self.time, self.offsite
+        other.time, other.offsite, other.requests = self.time, self.offsite, self.requests
         for key, stream in self.streams.items():
             mine = dict(stream)
             mine["checks"], mine["seen"] = dict(stream["checks"]), dict(stream["seen"])

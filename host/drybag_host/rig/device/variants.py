@@ -7,6 +7,7 @@ variant's workloads, most telling first, and stops at the first state that shows
 from drybag_host.rig.device import variants_boot as boot
 from drybag_host.rig.device import variants_hub as hub
 from drybag_host.rig.device import variants_room as room
+from drybag_host.rig.device import variants_sync as sync
 from drybag_host.rig.device import variants_write as write
 from drybag_host.rig.device.patch import Patch
 
@@ -47,6 +48,10 @@ _GATE = (
     (hub.pending_in_ram, "pending-recovery"),
     (hub.checkpoint_without_pending, "pending-checkpoint"),
     (hub.base_of_newest, "paired"),
+    (sync.state_before_changes, "syncing", (9, 10)),
+    (sync.agreed_before_answer, "syncing", (4, 10)),
+    (sync.deletions_of_a_set_back_hub_forgotten, "sync-set-back"),
+    (sync.reset_forgotten, "sync-set-back"),
 )
 
 
