@@ -9,7 +9,6 @@ comes when that batch is durable. Decisions are in rules.py and drybag.merge.
 
 import contextlib
 import hashlib
-import struct
 import time
 
 from drybag import syncwire, syncwirehost
@@ -138,7 +137,7 @@ class Service:
         ack = request.upto if len(take) == len(items) else items[len(take)].number - 1
         moved = taken.agrees and ack > stream["ack"]
         if moved:
-            check = hashlib.sha256(stream["ack_check"] + struct.pack("<I", ack) + hashes)
+            check = hashlib.sha256(stream["ack_check"] + ack.to_bytes(4, "little") + hashes)
             stream.update(ack=ack, ack_check=check.digest()[:8])
             mark = {"device": key[0], "epoch": key[1], "life": key[2], "ack": ack,
                     "check8": stream["ack_check"]}  # fmt: skip
