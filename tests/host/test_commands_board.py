@@ -226,10 +226,14 @@ def test_power_that_stays_away(slow_board, tmp_path):
 
 
 def test_ctrl_c_and_again(run, slow_board, tmp_path):
+    slow_board.power_off()
+    slow_board.power_on(baud=BAUD // 8)  # the rest would take many times what a signal can take
     process = start("pull", "emu:b", tmp_path / "b")
-    assert wait_for(lambda: arrived(tmp_path / "b") > 20000, 30)
+    assert wait_for(lambda: arrived(tmp_path / "b") > 4000, 60)
     process.send_signal(signal.SIGINT)
     assert end(process, 130)["error"]["class"] == "Interrupted"
+    slow_board.power_off()
+    slow_board.power_on()
     assert run("pull", "emu:b", tmp_path / "b")["resumed"]
 
 

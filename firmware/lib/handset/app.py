@@ -12,7 +12,7 @@ from drybag.errors import DrybagError, JournalClosed, NotMountable
 from drybag.frame import FRAME, TEXT, Decoder
 from drybag.port import const
 from handset.console import Console
-from handset.memory import let_go
+from handset.memory import code_bytes, let_go
 
 _CTRL_C = const(3)
 _READ_BYTES = const(64)
@@ -23,7 +23,8 @@ _QUIET_MS = const(3000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
 _LINK = ("handset.verbs", "handset.link", "drybag.protocol", "drybag.scrub")
-_SHORT_BYTES = const(36000)
+_COMMAND_WORDS = const(6200)  # the largest commands: find, show
+_LINK_WORDS = const(8600)  # a computer's link with its buffers, searching
 _COLLECT_EVERY_BYTES = const(16384)
 _BAUD_TRIAL_MS = const(3000)
 _BAUD_SILENCE_MS = const(10000)
@@ -301,7 +302,7 @@ class App:
                     self._baud_since = self.board.ticks_ms()
                     self._baud_patience_ms = _BAUD_SILENCE_MS
                 self._asked = self._heard
-                if self._link is not None or self.has_room("a computer is at work"):
+                if self._link is not None or self.has_room_for_link():
                     self.link.frame(decoder)
             elif decoder.event == TEXT:
                 if decoder.byte == _CTRL_C:
@@ -309,22 +310,28 @@ class App:
                 else:
                     self.console.key(decoder.byte)
 
-    def has_room(self, why):
-        """True if code may be loaded. Else a sync has the memory and is told to end: ask again (a
-        computer sends its frame again)."""
+    def has_room_for_link(self):
+        return self._has_room(_LINK_WORDS, "a computer is at work")
+
+    def has_room_for_command(self):
+        return self._has_room(_COMMAND_WORDS, "you are at work here")
+
+    def _has_room(self, words, why):
+        """True if so much code may be loaded. What can be loaded again is let go of for it. If a
+        sync has the memory it is told to end, and says `why`: ask again (a computer sends its
+        frame again)."""
         sync = self.sync
-        wanted = _SHORT_BYTES + (sync.will_take_bytes if sync is not None else 0)
+        wanted = code_bytes(words) + (sync.will_take_bytes if sync is not None else 0)
         if self.board.heap_free() > wanted:
             return True
-        gc.collect()
+        self.rest()
         if sync is None or self.board.heap_free() > wanted:
             return True
-        if self.sync.running:
-            self.sync.stop(why)
+        if sync.running:
+            sync.stop(why)
             return False
-        self.sync.close()
-        self.sync.let_go()
-        self._rest_link()
+        sync.close()
+        sync.let_go()
         return True
 
     def leave(self):

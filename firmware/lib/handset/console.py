@@ -181,7 +181,7 @@ class Console:
 
     def _run(self, module, function, rest):
         """The command itself, once there is room for its code."""
-        while not self.app.has_room("you are at work here"):
+        while not self.app.has_room_for_command():
             yield None
         gc.collect()
         module = __import__(module, None, None, ("x",))

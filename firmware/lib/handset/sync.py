@@ -4,7 +4,7 @@ Its code takes some 60 KB: handset.syncing is loaded for a sync and let go after
 """
 
 from drybag.port import const, random_u32
-from handset.memory import let_go
+from handset.memory import code_bytes, let_go
 from handset.tasks import sleep_ms
 
 _TICK_MS = const(250)
@@ -12,7 +12,7 @@ _SETTLE_S = const(5)  # after a change, before it is sent: there may be more of 
 _FIRST_WAIT_S = const(30)
 _LONGEST_WAIT_S = const(1800)
 _QUIET_MS = const(700)
-_CODE_BYTES = const(55000)
+_CODE_WORDS = const(7000)
 _NOT_YET = "not yet since the start"
 _LET_GO = (
     "handset.syncing", "drybag.syncengine", "drybag.syncpull", "drybag.syncpush",
@@ -104,7 +104,7 @@ class Sync:
     @property
     def will_take_bytes(self):
         """Heap that the sync under way has still to take for its code."""
-        return _CODE_BYTES if self.running and self._engine is None else 0
+        return code_bytes(_CODE_WORDS) if self.running and self._engine is None else 0
 
     def now_s(self):
         return self.app.board.uptime_s()
@@ -186,7 +186,7 @@ class Sync:
         app = self.app
         if app.doing:
             return True
-        return app.unasked_ms() < _QUIET_MS and app.board.heap_free() < 2 * _CODE_BYTES
+        return app.unasked_ms() < _QUIET_MS and app.board.heap_free() < code_bytes(2 * _CODE_WORDS)
 
     def failed(self, why):
         """No sync came about: again after a while, longer each time."""
