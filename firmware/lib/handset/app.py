@@ -23,7 +23,7 @@ _QUIET_MS = const(3000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
 _LINK = ("handset.verbs", "handset.link", "drybag.protocol", "drybag.scrub")
-_COMMAND_WORDS = const(6200)  # the largest commands: find, show
+_COMMAND_WORDS = const(7000)  # the largest commands: find, show
 _LINK_WORDS = const(8600)  # a computer's link with its buffers, searching
 _COLLECT_EVERY_BYTES = const(16384)
 _BAUD_TRIAL_MS = const(3000)
@@ -317,9 +317,9 @@ class App:
         return self._has_room(_COMMAND_WORDS, "you are at work here")
 
     def _has_room(self, words, why):
-        """True if so much code may be loaded. What can be loaded again is let go of for it. If a
-        sync has the memory it is told to end, and says `why`: ask again (a computer sends its
-        frame again)."""
+        """True if so much code may be loaded. What can be loaded again is let go of for it. A
+        sync that has the memory is told to end, and says `why`, once it has got anywhere: ask
+        again (a computer sends its frame again)."""
         sync = self.sync
         wanted = code_bytes(words) + (sync.will_take_bytes if sync is not None else 0)
         if self.board.heap_free() > wanted:
@@ -328,7 +328,7 @@ class App:
         if sync is None or self.board.heap_free() > wanted:
             return True
         if sync.running:
-            sync.stop(why)
+            sync.give_way(why)
             return False
         sync.close()
         sync.let_go()

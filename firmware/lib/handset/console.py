@@ -146,6 +146,11 @@ class Console:
                 break
         return True
 
+    @property
+    def at_work(self):
+        """A command is under way, or waits for a word."""
+        return self._task is not None
+
     def rest(self):
         """Nobody types: let go of the code of commands."""
         if self._task is None:

@@ -10,8 +10,11 @@ from handset.tasks import sleep_ms
 _TICK_MS = const(250)
 _SETTLE_S = const(5)  # after a change, before it is sent: there may be more of them
 _FIRST_WAIT_S = const(30)
+_FAIR_MS = const(2000)  # a computer waits longer before it thinks that nobody is there
+_STOPPED_WAIT_S = const(10)  # after it gave way to somebody's work
 _LONGEST_WAIT_S = const(1800)
 _QUIET_MS = const(700)
+_LEFT_ALONE_MS = const(60000)  # in the middle of a command
 _CODE_WORDS = const(7000)
 _NOT_YET = "not yet since the start"
 _LET_GO = (
@@ -36,7 +39,7 @@ class Sync:
         self.facts = {}
         self.next_s = _SETTLE_S
         self.failures = 0
-        self._engine = None
+        self._engine = self._began_at = self._asked = None
         self._seen_seq = -1
         self._unsent = 0
         self.mounted()
@@ -82,9 +85,18 @@ class Sync:
         """The sync under way ends as soon as it can; there will be another."""
         self.stale = True
         self.why = why
-        self.next_s = self.now_s() + _FIRST_WAIT_S
+        self.next_s = self.now_s() + _STOPPED_WAIT_S
         if self.link is not None:
             self.link.cancelled = True
+
+    def give_way(self, why):
+        """Somebody wants the memory: stop once the hub has answered, or after 2 s."""
+        board, engine = self.app.board, self._engine
+        if self._asked is None:
+            self._asked = board.ticks_ms()
+        got_on = engine is not None and (engine.state.acked, engine.state.cursor) != self._began_at
+        if got_on or board.since_ms(self._asked) > _FAIR_MS:
+            self.stop(why)
 
     def end(self):
         """No more: unpaired, or the application ends."""
@@ -168,7 +180,7 @@ class Sync:
             off = not self.facts["on"] and not self.wanted
             if off or self.now_s() < self.next_s or self._in_the_way():
                 continue
-            self.running, self.stale = True, False
+            self.running, self.stale, self._asked = True, False, None
             self.app.rest()
             try:
                 from handset.syncing import once
@@ -179,14 +191,20 @@ class Sync:
                 self.failed("%s" % self.app.failed(error))
             finally:
                 self.running = self.wanted = False
+                if self.stale:
+                    self.close()  # somebody wants its memory
                 self.let_go()
 
     def _in_the_way(self):
-        """True while a computer is at work, where the heap has no room for both."""
+        """True while somebody is at work, where the heap has no room for both."""
         app = self.app
         if app.doing:
             return True
-        return app.unasked_ms() < _QUIET_MS and app.board.heap_free() < code_bytes(2 * _CODE_WORDS)
+        if app.board.heap_free() >= code_bytes(2 * _CODE_WORDS):
+            return False
+        return app.unasked_ms() < _QUIET_MS or (
+            app.console.at_work and app.quiet_ms() < _LEFT_ALONE_MS
+        )
 
     def failed(self, why):
         """No sync came about: again after a while, longer each time."""
@@ -204,6 +222,8 @@ class Sync:
             self._engine = SyncEngine(
                 self.app.journal, board.clock, random_u32, board.set_clock, self.remembered
             )
+            state = self._engine.state
+            self._began_at = state.acked, state.cursor
         return self._engine
 
     def let_go(self):
