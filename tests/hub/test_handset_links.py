@@ -1,4 +1,4 @@
-"""One emulated board at a real hub: no network, a revoked device, links that break, small polls."""
+"""One emulated board at a real hub: no network, a revoked device, broken links, small polls."""
 
 import ssl
 import time
