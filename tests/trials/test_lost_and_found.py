@@ -8,95 +8,18 @@ test_hub_lost.py.)
 import hashlib
 import random
 import shutil
-import socket
-import ssl
 import threading
 
 import pytest
+from lost_kit import CARD, KEY, OWNER, Phone, conflicts, heads
 
 from drybag import layout
 from drybag_host import cli
 from drybag_host.emulator.netfaults import FaultProxy, faults
 from drybag_host.trials.driver import Driver
-from drybag_host.trials.handset import Handset
-from drybag_host.trials.members import Board
-from drybag_host.trials.oracle import Oracle
 from drybag_host.trials.script import Script, Step
 from drybag_host.trials.server import HubServer
 from drybag_host.trials.world import World
-
-OWNER = "ada"
-KEY = layout.CONTACT, b"uid-1"
-CARD = b"VERSION:3.0\nFN:Ada\nTEL:1\n"
-
-
-class Place:
-    """What a trials.Handset wants around it; also of a Board."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.oracle, self.blobs, self.now_s, self.seed = Oracle(), {}, 0.0, 1
-
-    def stamp(self):
-        return 820_454_400
-
-    def acknowledged(self, *what):
-        pass
-
-
-class Phone:
-    """A handset of this process, paired with a hub, perhaps through a proxy."""
-
-    def __init__(self, place, server, name, port=None, owner=OWNER):
-        self.handset = Handset(place, 1 + sum(name.encode()) % 90, name)
-        self.port = port
-        self.pair(server, owner)
-
-    def pair(self, server, owner=OWNER):
-        hub = server.enrol(owner, self.handset.name)
-        self.handset.pair(hub)
-        self.driver = Driver(hub, self.port, timeout_s=5)
-
-    def put(self, key, body, **more):
-        return self.handset.journal.put(*key, body, **more)
-
-    def sync(self):
-        return self.driver.sync(self.handset.engine)
-
-    def synced(self):
-        outcome = self.sync()
-        assert outcome.state == "synced", outcome.reason
-
-    def shown(self):
-        return {key: body for key, (body, _, _) in self.handset.shown().items()}
-
-
-def heads(server, owner=OWNER):
-    """{key: body} that the hub shows."""
-    found = {}
-    with server.storage() as storage:
-        for head in storage.scan("heads", "", (owner,)):
-            if not head["deleted"]:
-                row = storage.get("versions", [(owner, head["pos"])])[0]
-                found[row["kind"], row["uid"]] = row["body"]
-    return found
-
-
-def conflicts(server, owner=OWNER):
-    with server.storage() as storage:
-        rows = storage.scan("conflicts", "", (owner,))
-        return [storage.get("versions", [(owner, r["pos"])])[0]["body"] for r in rows]
-
-
-@pytest.fixture
-def server(tmp_path):
-    with HubServer(tmp_path / "hub", "--rate", "100000") as made:
-        yield made
-
-
-@pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path)
 
 
 def test_a_hub_that_is_killed_again_and_again_has_all_that_it_acknowledged(server, place):
@@ -261,17 +184,6 @@ def test_the_power_goes_at_every_flash_command_of_a_sync(verb):
 # --- an emulated board ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def board(place, server, monkeypatch):
-    monkeypatch.setenv("DRYBAG_HOME", str(place.folder / "home"))
-    made = Board(place, OWNER, "board", 1)
-    made.pair(server.enrol(OWNER, "board"))
-    yield made
-    made.close()
-    if made.board.folder.exists() and made.board.is_running:
-        made.board.stop()
-
-
 def test_a_board_and_a_phone_through_a_torn_network(board, server, place, capsys):
     phone = Phone(place, server, "phone")
     board.put(KEY, CARD)
@@ -288,64 +200,6 @@ def test_a_board_and_a_phone_through_a_torn_network(board, server, place, capsys
     body = phone.shown()[KEY]
     assert b"NOTE:by phone" in body and b"TEL:9" in body and board.body(KEY) == body
     capsys.readouterr()
-
-
-class Liar:
-    """A server with the hub's own certificate that answers every request with `answer`."""
-
-    def __init__(self, server):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls = server.data / "tls"
-        context.load_cert_chain(tls / "server.pem", tls / "server-key.pem")
-        self.answer = b""
-        self.asked = 0
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", server.port))
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self):
-        while True:
-            try:
-                plain, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                with self._context.wrap_socket(plain, server_side=True) as peer:
-                    peer.recv(65536)
-                    self.asked += 1
-                    peer.sendall(self.answer)
-                    peer.recv(1)
-            except OSError:
-                pass
-
-    def close(self):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
-def test_a_hub_that_lies_takes_nothing_from_a_board(board, server):
-    board.put(KEY, CARD)
-    assert board.sync(), board.why()
-    board.put((layout.NOTE, b"n"), b"SUMMARY:unsent\n")
-    want = board.shown()
-    server.kill()
-    liar = Liar(server)
-    try:
-        for answer in (
-            b"\x00\xff rubbish \r\n\r\n" * 50,
-            b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n" + b"x" * 100_000,
-            b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n" + b"\xd6\x01" + bytes(58),
-        ):
-            liar.answer = answer
-            asked = liar.asked
-            assert not board.sync()
-            assert liar.asked > asked and board.why()
-            assert board.shown() == want
-    finally:
-        liar.close()
-    server.start()
-    assert board.sync(), board.why()
-    assert heads(server) == {key: body for key, (body, _, _) in want.items()}
 
 
 def test_both_gone_and_a_backup_folder_left(board, server, place, tmp_path, monkeypatch, capsys):

@@ -236,15 +236,19 @@ class Board(Member):
     def tombstones(self):
         return {(self.name, (r.kind, r.uid), r.seq) for r in self._changes() if r.deleted}
 
+    def say(self, word=p.SYNC_TELL):
+        """How sync stands, after a word to it."""
+        return self._ask(lambda link: link.sync(word))
+
     def sync(self):
         if not self.online or self.gone:
             return False
-        info, until = self._ask(lambda link: link.sync(p.SYNC_NOW)), time.monotonic() + _SYNC_S
+        info, until = self.say(p.SYNC_NOW), time.monotonic() + _SYNC_S
         while time.monotonic() < until:
             time.sleep(_QUIET_S)  # it does not sync while a computer speaks with it
-            info = self._ask(lambda link: link.sync())
+            info = self.say()
             if info.get("held"):
-                self._ask(lambda link: link.sync(p.SYNC_ACCEPT))
+                self.say(p.SYNC_ACCEPT)
             elif not info["running"] and not info["unsent"] and not info["why"]:
                 return True
             elif not info["running"] and info["why"] != _AT_WORK:
