@@ -33,13 +33,27 @@ def until(board, condition, timeout_s=40):
 
 
 def is_synced(info):
-    return not (info["running"] or info["unsent"] or info["why"] or info["held"])
+    """True after a good sync, if there was a word: until it has begun, the next is in 0 s."""
+    waits = not info["next_s"] or info["running"]
+    return not (waits or info["unsent"] or info["why"] or info["held"])
 
 
 def synced(board):
     board.say(p.SYNC_NOW)
-    time.sleep(POLL_S)
     return until(board, is_synced)
+
+
+def refused(board, liar, answer):
+    """A sync at a liar that answers so; how sync stands then. The board must be as before."""
+    want, before = board.shown(), board.say()
+    liar.answer = answer
+    asked = liar.asked
+    board.say(p.SYNC_NOW)
+    info = until(board, lambda info: liar.asked > asked and not info["running"], 60)
+    for name in ("saved", "at_hub", "unsent", "contact", "held"):
+        assert info[name] == before[name], name
+    assert board.shown() == want
+    return info
 
 
 class Liar:
@@ -118,7 +132,8 @@ def liar(board, server):
 
 def test_a_hub_that_lies_takes_nothing_from_a_board(board, liar, server):
     board.put(KEY, CARD)
-    assert board.sync(), board.why()
+    synced(board)
+    liar.answer = b"rubbish"  # whenever it syncs by itself
     board.put((layout.NOTE, b"n"), b"SUMMARY:unsent\n")
     want = board.shown()
     for answer in (
@@ -126,13 +141,9 @@ def test_a_hub_that_lies_takes_nothing_from_a_board(board, liar, server):
         b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n" + b"x" * 100_000,
         b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n" + b"\xd6\x01" + bytes(58),
     ):
-        liar.answer = answer
-        asked = liar.asked
-        assert not board.sync()
-        assert liar.asked > asked and board.why()
-        assert board.shown() == want
+        assert refused(board, liar, answer)["why"]
     liar.answer = b""
-    assert board.sync(), board.why()
+    synced(board)
     assert heads(server) == {key: body for key, (body, _, _) in want.items()}
 
 
@@ -158,22 +169,17 @@ def test_an_old_reply_is_of_no_use(board, liar, server):
     phone.handset.journal.delete(*other)
     phone.synced()
     synced(board)
+    liar.answer = liar.heard[-1][1]
     board.put((layout.NOTE, b"n"), b"SUMMARY:unsent\n")
-    want, before = board.shown(), board.say()
-    assert want[KEY][0].endswith(b"NOTE:new\n") and other not in want and before["unsent"] == 1
+    want = board.shown()
+    assert want[KEY][0].endswith(b"NOTE:new\n") and other not in want
+    assert board.say()["unsent"] == 1
     old = {(reply.flags, reply.n > 0): whole for reply, whole in liar.heard}
     resets = syncwire.ACK_RESET | syncwire.CURSOR_RESET
     assert {flags & resets for flags, _ in old} == {0, resets}
     assert {brings for _, brings in old} == {True, False}
     for whole in old.values():
-        liar.answer = whole
-        asked = liar.asked
-        board.say(p.SYNC_NOW)
-        info = until(board, lambda info, asked=asked: liar.asked > asked and not info["running"])
-        assert info["why"] == "an old reply came"
-        for name in ("saved", "at_hub", "unsent", "contact", "held"):
-            assert info[name] == before[name], name
-        assert board.shown() == want
+        assert refused(board, liar, whole)["why"] == "an old reply came"
     liar.answer = b""
     synced(board)
     assert heads(server) == {key: body for key, (body, _, _) in want.items()}
