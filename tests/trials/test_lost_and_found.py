@@ -143,8 +143,6 @@ def test_a_photo_goes_on_where_its_link_broke(server, place):
     data = random.Random(3).randbytes(40_000)
     with FaultProxy(("127.0.0.1", server.port)) as link:
         a, b = Phone(place, server, "a", link.port), Phone(place, server, "b", link.port)
-        a.driver = Driver(a.driver._hub, link.port, timeout_s=1)
-        b.driver = Driver(b.driver._hub, link.port, timeout_s=1)
         sha = hashlib.sha256(data).digest()
         writer = a.handset.journal.blob_writer(sha, len(data))
         writer.write(data)
@@ -153,7 +151,10 @@ def test_a_photo_goes_on_where_its_link_broke(server, place):
               blobs=(sha,))  # fmt: skip
         for way, phone in (("up", a), ("down", b)):
             link.set(faults("cut-after", after=25_000, direction=way, times=1, how="stall"))
-            assert phone.sync().state == "unreachable"
+            before = link.totals[way]
+            stalls = Driver(phone.driver._hub, link.port, timeout_s=3)
+            assert stalls.sync(phone.handset.engine).state == "unreachable"
+            assert link.totals[way] - before >= 25_000
             link.set(faults())
             before = link.totals[way]
             assert phone.sync().state == "synced"
