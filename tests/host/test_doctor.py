@@ -179,9 +179,12 @@ def test_a_firmware_that_does_not_tell():
     "state, ok, text",
     [
         (None, True, "no hub"),
-        ({}, False, "never"),
-        ({"last": 1, "hub": "home", "unsent": 3}, True, "2000-01-01T00:00:01Z with home; 3"),
-        ({"last": 1, "error": "no network"}, False, "no network"),
+        ({"paired": False}, True, "no hub"),
+        ({"paired": True}, False, "never"),
+        ({"paired": True, "contact": 1, "hub": "home", "unsent": 3}, True,
+         "2000-01-01T00:00:01Z with home; 3"),
+        ({"paired": True, "contact": 1, "why": "no network"}, False, "no network"),
+        ({"paired": True, "contact": 1, "held": 7}, False, "7 records deleted"),
     ],
 )
 def test_the_last_sync(state, ok, text):

@@ -120,20 +120,23 @@ def journal(stats, info):
 def sync(state):
     """On the last sync: what the handset tells under `sync`, None if it tells nothing.
 
-    Keys, each may be missing: `last` (seconds since 2000), `hub` (a name), `unsent` (records),
-    `error` (text).
+    Keys, each may be missing: `paired`, `hub` (a name), `contact` (seconds since 2000), `unsent`
+    (records), `held` (deletions that wait for a word there), `why` (text: why it does not sync).
     """
-    if not isinstance(state, dict):
-        return finding("last sync", "no hub is configured")
+    if not isinstance(state, dict) or not state.get("paired"):
+        return finding("last sync", "no hub is paired")
     hub = " with %s" % state["hub"] if state.get("hub") else ""
-    last = state.get("last") or 0
+    last = state.get("contact") or 0
     text = when_text(last + EPOCH_2000) + hub if last else "never" + hub
     if state.get("unsent"):
         text += "; %d changes not sent yet" % state["unsent"]
-    if state.get("error"):
-        return finding("last sync", "%s; it failed: %s" % (text, state["error"]), False,
+    if state.get("held"):
+        return finding("last sync", "%s; the hub wants %d records deleted" % (text, state["held"]),
+                       False, "at its console: sync accept, or sync refuse")  # fmt: skip
+    if state.get("why"):
+        return finding("last sync", "%s; it does not sync: %s" % (text, state["why"]), False,
                        "look whether the hub runs and the network is in reach")  # fmt: skip
-    return finding("last sync", text, bool(last), "at its console: sync")
+    return finding("last sync", text, bool(last), "at its console: sync now")
 
 
 def backup(known, manifest, info, now=None):

@@ -128,8 +128,8 @@ class _Bench:
     def __exit__(self, *exc):
         self.switch.trace = None
         with contextlib.suppress(HostError, OSError):
-            if self.switch.knows_commands and self.stopped_by is not None:
-                self.switch.off()  # a cut may still be armed
+            if self.switch.knows_commands:
+                self.switch.off()  # a cut may still be armed, and its trace goes with the folder
             self.switch.on()
         self.switch.close()
         self._folder.cleanup()
