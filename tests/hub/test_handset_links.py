@@ -1,5 +1,7 @@
 """One emulated board at a real hub: no network, a revoked device, broken links, small polls."""
 
+import hashlib
+import os
 import ssl
 import time
 
@@ -7,7 +9,7 @@ import pytest
 from hub_process import HubProcess
 
 from drybag import protocol as p
-from drybag.layout import CONTACT
+from drybag.layout import CONTACT, PHOTO
 from drybag_host.board import open_console
 from drybag_host.emulator.boards import EmulatedBoard
 from drybag_host.emulator.netfaults import FaultProxy, faults
@@ -15,6 +17,9 @@ from drybag_host.hub import accounts
 from drybag_host.link import HandsetLink
 
 POLL_BYTES = 400
+PHOTO_BYTES = 300000
+CUT_BYTES = 200000
+ROUND_BYTES = 8000  # requests and TLS around the photo itself
 
 
 class Place:
@@ -159,3 +164,29 @@ def test_a_link_that_breaks_is_made_good(place, link, state):
     if BREAKS[state]["kind"] == "cut-after":
         assert place.proxy.totals["cuts"] >= cuts
     assert all(place.here(CONTACT, uid) for uid in uids)
+
+
+def kept_bytes(place):
+    """What the hub has of a photo that is on its way."""
+    found = [f for f in (place.hub.data / "blobs").rglob("*.part*") if f.is_file()]
+    return found[0].stat().st_size if found else 0
+
+
+def test_a_photo_goes_on_at_the_byte_where_the_link_broke(place, link):
+    until(link, synced)
+    data = os.urandom(PHOTO_BYTES)
+    sha = hashlib.sha256(data).digest()
+    link.put_blob(sha, len(data), data)
+    before = place.proxy.totals
+    place.proxy.set(faults("cut-after", after=CUT_BYTES, direction="up", how="close", times=1))
+    put(link, ("put", PHOTO, b"photo", b"FN:x.jpg\n", (sha,)))
+    until(link, lambda state: place.proxy.totals["cuts"] > before["cuts"])
+    deadline = time.monotonic() + 10
+    while not kept_bytes(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    kept = kept_bytes(place)
+    until(link, synced)
+    sent = place.proxy.totals["up"] - before["up"]
+    assert 0 <= sent - CUT_BYTES - (PHOTO_BYTES - kept) < ROUND_BYTES
+    assert place.here(PHOTO, b"photo")

@@ -20,6 +20,7 @@ log = logging.getLogger("drybag.hub")
 GRACE_S = 30  # for the first bytes of a body
 LEAST_RATE = 512  # bytes a second, below which a client is too slow
 JSON_BYTES = 16_384
+UNREAD = "drybag.unread"  # in a scope: what had come of a body when its connection broke
 
 in_thread = run_in_threadpool
 
@@ -43,13 +44,14 @@ async def pieces(request, length):
         async with asyncio.timeout(GRACE_S + length / LEAST_RATE):
             while got < length:
                 message = await request.receive()
-                if message["type"] != "http.request":
-                    raise Unsound("the connection broke within the body")
-                data = message.get("body", b"")
+                broken = message["type"] != "http.request"
+                data = request.scope.pop(UNREAD, b"") if broken else message.get("body", b"")
                 got += len(data)
                 if data:
                     yield data
-                if not message.get("more_body") and got != length:
+                if broken and got < length:
+                    raise Unsound("the connection broke within the body")
+                if not broken and not message.get("more_body") and got != length:
                     raise Unsound("the body has another length than was said")
     except TimeoutError as error:
         raise TooSlow("the body came too slowly") from error

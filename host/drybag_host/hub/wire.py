@@ -5,6 +5,8 @@ uvicorn itself waits for ever for the rest of a head, and takes one of any lengt
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from drybag_host.hub.requests import UNREAD
+
 __all__ = ["GuardedProtocol"]
 
 HEAD_S = 15
@@ -28,6 +30,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc):
         self._stop_timer()
+        if self.cycle is not None and not self.cycle.response_complete:
+            # uvicorn would drop what came and was not asked for yet: requests.pieces takes it.
+            self.cycle.scope[UNREAD] = bytes(self.cycle.body)
         super().connection_lost(exc)
 
     def data_received(self, data):
