@@ -1,8 +1,10 @@
 """Flash images: partition table, LittleFS in the shared geometry, compiled firmware."""
 
+import signal
 import subprocess
 import sys
 
+import littlefs
 import pytest
 from esp_idf_defs.partitions import PartitionTable
 
@@ -92,6 +94,27 @@ def test_files_that_do_not_fit_are_an_error():
         filesystem.build(0x10000, {"/big": bytes(0x20000)})
     with pytest.raises(ImageProblem, match="no LittleFS"):
         filesystem.mount(b"\xff" * 0x10000)
+
+
+@pytest.mark.parametrize("callback", ["read", "prog", "erase"])
+def test_ctrl_c_inside_the_file_system_is_not_lost(monkeypatch, callback):
+    image = filesystem.build(0x10000, {"/a": b"1" * 9000})
+    real, calls = getattr(littlefs.UserContext, callback), []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(littlefs.UserContext, callback, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        if callback == "read":
+            filesystem.read_files(image)
+        else:
+            filesystem.build(0x10000, {"/a": b"1" * 9000})
+    assert len(calls) > 2 and signal.getsignal(signal.SIGINT) is before
 
 
 def test_modules_are_compiled_to_bytecode_that_micropython_imports(tmp_path):

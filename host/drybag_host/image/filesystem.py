@@ -1,5 +1,9 @@
 """LittleFS images in the one geometry that firmware, emulator and host tools share."""
 
+import signal
+import threading
+from contextlib import contextmanager
+
 from littlefs import LittleFS, LittleFSError
 
 from drybag_host.board_errors import ImageProblem
@@ -9,6 +13,27 @@ GEOMETRY = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookahead_size
 DISK_VERSION = 0x00020000  # MicroPython 1.20 and 1.21 mount no 2.1; newer ones mount both
 
 
+@contextmanager
+def _uninterrupted():
+    """Ctrl-C waits until the file system is done (milliseconds).
+
+    littlefs-python's callbacks can't pass an exception on: an interrupt that falls into one is
+    printed and lost, and so are the bytes that it was to program.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    came = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+@_uninterrupted()
 def build(size_bytes, files):
     """A LittleFS image of `size_bytes` with `files` ({"/lib/x.mpy": bytes}).
 
@@ -52,6 +77,7 @@ def _u32(data, at):
     return int.from_bytes(data[at : at + 4], "little")
 
 
+@_uninterrupted()
 def mount(image):
     """A LittleFS over the bytes of an image, for reading. Raises ImageProblem if it is none."""
     fs = LittleFS(
@@ -68,6 +94,7 @@ def mount(image):
     return fs
 
 
+@_uninterrupted()
 def read_files(image):
     """{"/path": bytes} of everything in the image. Raises ImageProblem if not all can be read."""
     fs = mount(image)
