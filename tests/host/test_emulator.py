@@ -230,7 +230,7 @@ def test_unique_id_is_the_boards_for_ever(repl, boards):
     board.power_on()
     talk.until(PROMPT)
     assert talk.line("import machine; machine.unique_id()") == first
-    assert board.chip["unique_id"] != boards("other").chip["unique_id"]
+    assert board.settings["unique_id"] != boards("other").settings["unique_id"]
 
 
 def test_counters_can_be_read_from_outside_and_go_on_after_a_reboot(repl):

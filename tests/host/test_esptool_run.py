@@ -27,7 +27,7 @@ def test_what_is_written_is_on_the_flash_and_can_be_read(tmp_path):
     with in_loader(tmp_path, main="") as (board, port, tool):
         chip = tool.identify()
         assert (chip.chip, chip.flash_bytes) == ("esp32", 4 << 20)
-        assert chip.mac.replace(":", "") == board.chip["unique_id"]
+        assert chip.mac.replace(":", "") == board.settings["unique_id"]
         data, seen = os.urandom(70000), []
         pieces = [(0x20000, data), (0x1000, b"\xff" * 4096), (0x10000, data[:5000])]
         tool.write(pieces, lambda *at: seen.append(at))

@@ -246,14 +246,14 @@ def test_the_command(program, small, tmp_path, capsys):
     assert main(["qemu", "power", "off", "q"]) == 32
     assert main(["qemu", "start", "q"]) == 0
     assert main(["qemu", "start", "q"]) == 31
-    assert main(["qemu", "delete", "q"]) == 31
+    assert main(["qemu", "rm", "q"]) == 31
     capsys.readouterr()
     assert main(["qemu", "console", "q"]) == 0
     assert capsys.readouterr().out.startswith("socket://127.0.0.1:")
     assert main(["qemu", "power", "off", "q"]) == 0
     assert main(["qemu", "power", "on", "q"]) == 0
     assert main(["qemu", "stop", "q"]) == 0
-    assert main(["qemu", "delete", "q"]) == 0
+    assert main(["qemu", "rm", "q"]) == 0
     assert main(["qemu", "start", "q"]) == 15
     capsys.readouterr()
 

@@ -144,7 +144,7 @@ def ask_without_stub(home):
     with served(home, board="esp32-c3", main="") as (board, url):
         said = tool("esptool", "--port", url, "--no-stub", "flash-id")
         assert "ESP32-C3" in said and "Detected flash size: 4MB" in said
-        assert board.chip["unique_id"] == said.split("MAC:")[1].split()[0].replace(":", "")
+        assert board.settings["unique_id"] == said.split("MAC:")[1].split()[0].replace(":", "")
 
 
 def test_esptool_and_mpremote_take_it_for_a_board(tmp_path):

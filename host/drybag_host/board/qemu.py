@@ -6,27 +6,17 @@ said). Power off is SIGKILL.
 """
 
 import contextlib
-import fcntl
-import json
 import os
-import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 
-from drybag_host.board_errors import (
-    AlreadyRunning,
-    ImageInUse,
-    ImageProblem,
-    NameTaken,
-    NotRunning,
-    UnknownBoardName,
-)
+from drybag_host.board_errors import AlreadyRunning, ImageProblem, NotRunning
 from drybag_host.emulator.files import drybag_home, read_json, write_json
+from drybag_host.emulator.virtual_board import VirtualBoard, given_image, lock
 from drybag_host.errors import EmulatorError, LinkTimeout
 from drybag_host.image import board_model, flash, whole
 
@@ -34,7 +24,6 @@ PROGRAM = "qemu-system-xtensa"
 OPTIONS = ("-icount", "3,align=off,sleep=off")  # flash 6 to 10 times faster on two cores
 _NO_WATCHDOG = "driver=timer.esp32.timg,property=wdt_disable,value=true"  # it knows host time
 BOOT_S = 60
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _START_HINT = "'drybag qemu start NAME' starts a board"
 _PROMPTS = (b"drybag> ", b">>> ")
 _START_S = 20
@@ -51,13 +40,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-def _folder(home):
-    return drybag_home(home) / "qemu"
-
-
 def board_names(home=None):
     """The names of all boards in QEMU, sorted."""
-    return sorted(path.parent.name for path in _folder(home).glob("*/qemu.json"))
+    return QemuBoard.names(home)
 
 
 def list_boards(home=None):
@@ -72,19 +57,12 @@ def list_boards(home=None):
     return rows
 
 
-class QemuBoard:
+class QemuBoard(VirtualBoard):
     """One board in QEMU by its name. Raises UnknownBoardName if there is none."""
 
-    def __init__(self, name, home=None):
-        self.name = name
-        self.home = home
-        self.folder = _folder(home) / name
-        if not _NAME.fullmatch(name) or not (self.folder / "qemu.json").exists():
-            known = ", ".join(board_names(home)) or "none yet"
-            raise UnknownBoardName(
-                "no board '%s' in QEMU (there are: %s)" % (name, known),
-                "'drybag qemu list' shows them, 'drybag qemu create NAME' makes one",
-            )
+    kind = "qemu"
+    title = "board '%s' in QEMU"
+    settings_file = "qemu.json"
 
     @classmethod
     def create(cls, name, board="esp32-generic", home=None, micropython=None, image=None,
@@ -98,55 +76,26 @@ class QemuBoard:
         boot may take. Raises NameTaken,
         BoardFileError, ImageProblem.
         """
-        if not _NAME.fullmatch(name):
-            raise NameTaken(
-                "'%s' cannot be a name: letters, digits, '.', '_', '-', at most 64" % name
-            )
         model = board_model.load(board)
-        folder = _folder(home) / name
-        if folder.exists():
-            raise NameTaken("there is a board '%s' in QEMU already" % name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        spare = folder.with_name(".%s.%s" % (name, secrets.token_hex(4)))
-        spare.mkdir()
-        try:
+        with cls.making(name, home) as folder:
             settings = {
                 "board": model.name, "program": program, "machine": machine or model.chip,
                 "rom": rom, "network": network, "chip": model.chip,
                 "options": list(OPTIONS if options is None else options),
                 "flash_bytes": model.flash_bytes, "boot_s": boot_s,
-                "image": _new_image(spare, model, home, micropython, image),
+                "image": _new_image(folder, model, home, micropython, image),
             }  # fmt: skip
-            write_json(spare / "qemu.json", settings)
-            (spare / "efuse.bin").write_bytes(efuse(bytes([0x24, 0x6F, 0x28])
-                                                    + secrets.token_bytes(3)))  # fmt: skip
-            (spare / "lock").touch()
-            try:
-                spare.rename(folder)
-            except OSError:
-                raise NameTaken("there is a board '%s' in QEMU already" % name) from None
-        finally:
-            shutil.rmtree(spare, ignore_errors=True)
+            write_json(folder / "qemu.json", settings)
+            (folder / "efuse.bin").write_bytes(efuse(bytes([0x24, 0x6F, 0x28])
+                                                     + secrets.token_bytes(3)))  # fmt: skip
+            (folder / "lock").touch()
         return cls(name, home)
 
     # -- what it is ---------------------------------------------------------------------------
     @property
-    def settings(self):
-        return read_json(self.folder / "qemu.json", {})
-
-    @property
-    def image(self):
-        """Path of the flash image."""
-        return (self.folder / self.settings["image"]).resolve()
-
-    @property
     def is_powered(self):
         """Does QEMU run?"""
-        try:
-            with open(self.folder / "lock", "rb") as lock:
-                return not _free(lock, fcntl.LOCK_SH)
-        except FileNotFoundError:  # it was deleted
-            return False
+        return self.is_locked
 
     @property
     def is_running(self):
@@ -259,28 +208,10 @@ class QemuBoard:
         if not self.is_powered:
             raise NotRunning(self._no_power(), _START_HINT)
         self._booting(self._saved())
-        folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with socket.socket(socket.AF_UNIX) as peer:
-                peer.settimeout(10)
-                peer.connect("/proc/self/fd/%d/qmp" % folder_fd)
-                lines = peer.makefile("rb")
-                lines.readline()
-                for verb in ("qmp_capabilities", "system_reset"):
-                    peer.sendall(json.dumps({"execute": verb}).encode() + b"\n")
-                    lines.readline()
-        except OSError as error:
+            self.ask("qmp", None, {"execute": "qmp_capabilities"}, {"execute": "system_reset"})
+        except (OSError, ValueError) as error:
             raise EmulatorError("QEMU's monitor does not answer: %s" % error) from None
-        finally:
-            os.close(folder_fd)
-
-    def remove(self):
-        """Delete the board with its image. Raises AlreadyRunning."""
-        if self.is_running:
-            raise AlreadyRunning("'%s' is started: 'drybag qemu stop' it first" % self.name)
-        doomed = self.folder.with_name(".%s.%s" % (self.name, secrets.token_hex(4)))
-        self.folder.rename(doomed)
-        shutil.rmtree(doomed)
 
     # -- QEMU ---------------------------------------------------------------------------------
     def command(self, port):
@@ -302,33 +233,17 @@ class QemuBoard:
         words += ["-nic", s["network"] or "none"]
         return words + s["options"]
 
-    def _open_image(self):
-        path = self.image
-        try:
-            image = open(path, "r+b", buffering=0)
-        except OSError as error:
-            raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
-        problem = None
-        if image.seek(0, os.SEEK_END) != self.settings["flash_bytes"]:
-            problem = ImageProblem("flash image %s has not the size of the board's flash" % path)
-        elif not _free(image, fcntl.LOCK_EX):
-            problem = ImageInUse("another board runs on flash image %s" % path)
-        if problem:
-            image.close()
-            raise problem
-        return image
-
     def _launch(self, port):
         """Start QEMU, which keeps the locks of board and image while it runs."""
-        with open(self.folder / "lock", "r+b") as lock, self._open_image() as image:
-            if not _free(lock, fcntl.LOCK_EX):
+        with open(self.folder / "lock", "r+b") as held, self.open_image() as image:
+            if not lock(held, wait_s=0.1):
                 raise AlreadyRunning("'%s' has power already" % self.name)
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / "qmp").unlink()
             with open(self.folder / "log", "wb") as log:
                 subprocess.run(
                     [sys.executable, "-I", "-S", "-c", _LAUNCH, *self.command(port)],
-                    pass_fds=(lock.fileno(), image.fileno()), cwd=self.folder,
+                    pass_fds=(held.fileno(), image.fileno()), cwd=self.folder,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_START_S,
                 )  # fmt: skip
 
@@ -343,15 +258,6 @@ class QemuBoard:
             time.sleep(0.01)
         self.power_off()
         return False
-
-
-def _free(file, how):
-    """Take the file's lock. False if another has it."""
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _free_port():
@@ -376,12 +282,7 @@ def _new_image(folder, model, home, micropython, image):
         found = whole.parts(model, files, micropython)
         flash.write(folder / "flash.bin", whole.join(model, found))
         return "flash.bin"
-    if not os.path.isfile(image) or os.path.getsize(image) != model.flash_bytes:
-        raise ImageProblem(
-            "flash image %s is missing, or has not the %d bytes of the flash of %s"
-            % (image, model.flash_bytes, model.name)
-        )
-    return os.path.abspath(image)
+    return given_image(image, model)
 
 
 def efuse(mac):

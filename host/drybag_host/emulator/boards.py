@@ -1,44 +1,30 @@
 """Emulated boards from the host's side: create, start, power, remove; thin over a supervisor."""
 
-import fcntl
 import importlib.util
 import json
 import os
-import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from drybag_host.board_errors import (
-    AlreadyRunning,
-    ImageInUse,
-    ImageProblem,
-    NameTaken,
-    NotRunning,
-    UnknownBoardName,
-)
+from drybag_host.board_errors import AlreadyRunning, NotRunning
 from drybag_host.errors import EmulatorError
 from drybag_host.image import board_model, firmware, flash
 
 from . import files, netfaults
 from .rom.nor import STATES
+from .virtual_board import VirtualBoard, given_image, lock
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _START_TIMEOUT_S = 15
 _HOST_DIR = Path(__file__).resolve().parent.parent.parent
 
 
-def _emulator_dir(home):
-    return files.drybag_home(home) / "emu"
-
-
 def board_names(home=None):
     """The names of all emulated boards, sorted."""
-    return sorted(path.parent.name for path in _emulator_dir(home).glob("*/chip.json"))
+    return EmulatedBoard.names(home)
 
 
 def list_boards(home=None):
@@ -50,7 +36,7 @@ def list_boards(home=None):
         rows.append(
             {
                 "name": name,
-                "board": board.chip["board"],
+                "board": board.settings["board"],
                 "running": state["running"],
                 "power": state["power"],
                 "console": state["pty"],
@@ -63,16 +49,12 @@ def list_boards(home=None):
     return rows
 
 
-class EmulatedBoard:
+class EmulatedBoard(VirtualBoard):
     """One emulated board by its name. Raises UnknownBoardName if there is none."""
 
-    def __init__(self, name, home=None):
-        self.name = name
-        self.home = home
-        self.folder = _emulator_dir(home) / name
-        if not _NAME.fullmatch(name) or not (self.folder / "chip.json").exists():
-            known = ", ".join(board_names(home)) or "none yet"
-            raise UnknownBoardName("no emulated board '%s' (there are: %s)" % (name, known))
+    kind = "emu"
+    title = "emulated board '%s'"
+    settings_file = "chip.json"
 
     @classmethod
     def create(cls, name, board="esp32-generic", home=None, files_in_vfs=None, image=None):
@@ -82,25 +64,9 @@ class EmulatedBoard:
         for `vfs`; None is the firmware, {} nothing. `image`: use this flash image, as it is.
         Raises NameTaken, BoardFileError, ImageProblem.
         """
-        if not _NAME.fullmatch(name):
-            raise NameTaken(
-                "'%s' cannot be a name: letters, digits, '.', '_', '-', at most 64" % name
-            )
         model = board_model.load(board)
-        folder = _emulator_dir(home) / name
-        if folder.exists():
-            raise NameTaken("there is an emulated board '%s' already" % name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        spare = folder.with_name(".%s.%s" % (name, secrets.token_hex(4)))
-        spare.mkdir()
-        try:
-            _fill(spare, model, home, files_in_vfs, image)
-            try:
-                spare.rename(folder)
-            except OSError:
-                raise NameTaken("there is an emulated board '%s' already" % name) from None
-        finally:
-            shutil.rmtree(spare, ignore_errors=True)
+        with cls.making(name, home) as folder:
+            _fill(folder, model, home, files_in_vfs, image)
         return cls(name, home)
 
     @classmethod
@@ -109,7 +75,7 @@ class EmulatedBoard:
 
         `boots`: how often that one had booted; what unsteady cells read follows from it.
         """
-        folder = _emulator_dir(home) / name
+        folder = cls._all(home) / name
         folder.mkdir(parents=True)
         flash.write(folder / "flash.bin", image)
         _write_chip(folder, {**chip, "image": "flash.bin"})
@@ -118,15 +84,6 @@ class EmulatedBoard:
 
     # -- what it is ---------------------------------------------------------------------------
     @property
-    def chip(self):
-        return files.read_json(self.folder / "chip.json", {})
-
-    @property
-    def image(self):
-        """Path of the flash image."""
-        return (self.folder / self.chip["image"]).resolve()
-
-    @property
     def counters(self):
         """Flash counters since creation: reads, read_bytes, programs, ..., commands, ms."""
         return files.read_counters(self.folder / "counters")[0]
@@ -134,12 +91,7 @@ class EmulatedBoard:
     @property
     def is_running(self):
         """Is a supervisor there, so that the board has a console (with power or without)?"""
-        with open(self.folder / "lock", "rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return True
-        return False
+        return self.is_locked
 
     def state(self):
         """A dict: running, power (`on`/`off`), held, why_off, pid, pty, boots, cut, net.
@@ -274,35 +226,17 @@ class EmulatedBoard:
         elif self._ask("faults", faults=faults).get("error"):
             raise AlreadyRunning("'%s' has power: faults are set with the power off" % self.name)
 
-    def remove(self):
-        """Delete the board with its image. Raises AlreadyRunning."""
-        if self.is_running:
-            raise AlreadyRunning("'%s' is started: 'drybag emu stop' it first" % self.name)
-        doomed = self.folder.with_name(".%s.%s" % (self.name, secrets.token_hex(4)))
-        self.folder.rename(doomed)
-        shutil.rmtree(doomed)
-
-    def check_image(self):
-        """Raises ImageProblem where the flash image is missing or not as large as the flash."""
-        path, wanted = self.image, self.chip["flash_bytes"]
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
-        if size != wanted:
-            raise _wrong_size(path, size, "the board's flash", wanted)
-
     # -- the supervisor -----------------------------------------------------------------------
     def _not_running(self):
         return "'%s' is not started" % self.name
 
     def _launch(self, power_on):
-        with open(self.folder / "lock", "r+b") as lock, self._open_image() as image:
-            if not _lock(lock, wait_s=0.1):  # others hold it for an instant to look
+        with open(self.folder / "lock", "r+b") as held, self.open_image() as image:
+            if not lock(held, wait_s=0.1):  # others hold it for an instant to look
                 raise AlreadyRunning("'%s' is started already" % self.name)
             ready, ready_in = os.pipe()
             with open(ready, "rb") as answer:
-                self._spawn(lock, image, ready_in, power_on)
+                self._spawn(held, image, ready_in, power_on)
                 os.close(ready_in)
                 said = answer.read()
         if said != b"ready":
@@ -311,27 +245,13 @@ class EmulatedBoard:
                 "the supervisor of '%s' did not start: %s" % (self.name, log[-500:] or "no reason")
             )
 
-    def _open_image(self):
-        self.check_image()
-        path = self.image
-        try:
-            image = open(path, "r+b", buffering=0)
-        except OSError as error:
-            raise ImageProblem("flash image %s: %s" % (path, error.strerror)) from None
-        if not _lock(image):
-            image.close()
-            if self.is_running:
-                raise AlreadyRunning("'%s' is started already" % self.name)
-            raise ImageInUse("another board runs on flash image %s" % path)
-        return image
-
-    def _spawn(self, lock, image, ready_in, power_on):
+    def _spawn(self, held, image, ready_in, power_on):
         """Start the supervisor, which takes over the locks, with a Python that loads little."""
         code = "import sys; sys.path[:0] = %r; from %s.supervisor import main; main()" % (
             _import_dirs(),
             __package__,
         )
-        fds = (lock.fileno(), image.fileno(), ready_in)
+        fds = (held.fileno(), image.fileno(), ready_in)
         with open(self.folder / "log", "wb") as log:
             subprocess.run(
                 [sys.executable, "-I", "-S", "-c", code, str(self.folder)]
@@ -347,32 +267,12 @@ class EmulatedBoard:
 
     def _ask(self, verb, **arguments):
         """One request to the supervisor; its reply. Raises NotRunning if it is gone."""
-        folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with socket.socket(socket.AF_UNIX) as peer:
-                peer.settimeout(10)
-                peer.connect("/proc/self/fd/%d/control" % folder_fd)
-                peer.sendall(json.dumps({"do": verb, **arguments}).encode() + b"\n")
-                return json.loads(peer.makefile("rb").readline())
+            return self.ask("control", {"do": verb, **arguments})[0]
         except (OSError, ValueError) as error:
             raise NotRunning(
                 "the supervisor of '%s' does not answer (%s)" % (self.name, error)
             ) from None
-        finally:
-            os.close(folder_fd)
-
-
-def _lock(file, wait_s=0.0):
-    """Take the file's lock for us alone. False if another has it."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
 
 
 def _import_dirs():
@@ -388,14 +288,6 @@ def _import_dirs():
     return list(dict.fromkeys(found))
 
 
-def _wrong_size(path, size, what, wanted):
-    return ImageProblem(
-        "flash image %s has %d bytes, %s %d" % (path, size, what, wanted),
-        "take a copy of the whole flash of such a board (drybag image build, drybag dump --whole, "
-        "drybag rig image --board), or create a board without --image",
-    )
-
-
 def _fill(folder, model, home, files_in_vfs, image):
     """The files of a new board."""
     if image is None:
@@ -404,13 +296,8 @@ def _fill(folder, model, home, files_in_vfs, image):
             files_in_vfs = firmware.firmware_files(cache_dir=cache)
         flash.write(folder / "flash.bin", flash.compose(model, files_in_vfs))
         image = "flash.bin"
-    elif not Path(image).is_file():
-        raise ImageProblem("flash image %s is missing" % image)
-    elif Path(image).stat().st_size != model.flash_bytes:
-        size = Path(image).stat().st_size
-        raise _wrong_size(image, size, "the flash of " + model.name, model.flash_bytes)
     else:
-        image = str(Path(image).resolve())
+        image = given_image(image, model)
     shutil.copyfile(model.file, folder / "board.toml")
     unique_id = bytes([0x24, 0x6F, 0x28]) + secrets.token_bytes(3)
     _write_chip(

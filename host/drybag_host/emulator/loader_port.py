@@ -35,7 +35,7 @@ class LoaderPort:
 
     def __enter__(self):
         self.board.hold()
-        chip = self.board.chip
+        chip = self.board.settings
         self._image = open(self.board.image, "r+b", buffering=0)
         self.flash = NorFlash(chip["flash_bytes"], self._image)
         self.flash.restore_faults(self.board.faults)

@@ -64,7 +64,7 @@ class SerialServer:
     """
 
     def __init__(self, board, port=0):
-        if "chip" not in board.chip:
+        if "chip" not in board.settings:
             raise EmulatorError(
                 "'%s' was made by an older Drybag: its chip is not known" % board.name,
                 "make a new one on its flash: drybag emu create NAME --board B --image %s"
@@ -204,7 +204,7 @@ class _Client:
     def _enter_rom(self):
         self._in_reset = False
         self._boots_at = None
-        chip = self._board.chip
+        chip = self._board.settings
         self._image = open(self._board.image, "r+b", buffering=0)
         flash = NorFlash(chip["flash_bytes"], self._image)
         flash.restore_faults(self._board.faults)

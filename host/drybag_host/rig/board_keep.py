@@ -133,7 +133,7 @@ class Keeper:
             self.kept[word] = {
                 "version": STORY_VERSION, "id": word, "target": self.target, "seed": self.seed,
                 "handset": handset, "baseline": baseline, **self._told, "problems": [],
-                "chip": self.board and self.board.chip, "lives": self._write_flash(folder),
+                "chip": self.board and self.board.settings, "lives": self._write_flash(folder),
                 "dump": self._write_dump(folder, dump),
             }  # fmt: skip
         self.kept[word]["problems"].append(list(map(str, problem)))
