@@ -331,10 +331,12 @@ class Progress:
 
     def text(self):
         """The progress as one line."""
+        text = "%s: %s" % (self.label, self.amount())
         if self.unit == "bytes":
-            return "%s: %s, %s/s" % (self.label, self.amount(), size_text(self.rate()))
-        rate = "%.0f/s" if self.rate() >= 10 else "%.1f/s"
-        text = "%s: %s %ss, " % (self.label, self.amount(), self.unit) + rate % self.rate()
+            text += ", %s/s" % size_text(self.rate())
+        else:
+            rate = "%.0f/s" if self.rate() >= 10 else "%.1f/s"
+            text += " %ss, " % self.unit + rate % self.rate()
         if self.total and self.total > self.done > 0:
             text += ", %s left" % duration_text((self.total - self.done) / self.rate())
         return text

@@ -121,6 +121,7 @@ class Sender:
         self.session = session
         self.advance = advance or (lambda size_bytes: None)
         self._full = 0
+        self._counted = set()  # blobs told to `advance`: a restart of the handset has them sent again
 
     def send(self, items):
         """Raises LinkError when the handset does not come back; what is `done` is on its flash."""
@@ -156,7 +157,9 @@ class Sender:
 
         self.session.attempt(work)
         self.session.progressed()
-        self.advance(size)
+        if sha not in self._counted:
+            self._counted.add(sha)
+            self.advance(size)
 
     def _send_records(self, group, tries=BLOB_TRIES):
         """One batch; where the handset refuses it, each record alone, so that one is named.
