@@ -121,7 +121,7 @@ class Sender:
         self.session = session
         self.advance = advance or (lambda size_bytes: None)
         self._full = 0
-        self._counted = set()  # blobs told to `advance`: a restart of the handset has them sent again
+        self._counted = set()  # blobs told to `advance`; a restart has them sent again
 
     def send(self, items):
         """Raises LinkError when the handset does not come back; what is `done` is on its flash."""

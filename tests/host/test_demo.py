@@ -1,4 +1,4 @@
-"""`drybag demo` in a small form: the main job, whole, on an emulated board with pulled batteries."""
+"""`drybag demo` in a small form: the main job, whole, on an emulated board, batteries pulled."""
 
 import json
 import re
@@ -17,7 +17,8 @@ def test_a_small_demonstration(tmp_path, monkeypatch, capsys):
     code = cli.main(words)
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
-    rows = dict(re.split(r"  +", line, maxsplit=1) for line in said.out.splitlines() if "  " in line)
+    lines = [line for line in said.out.splitlines() if "  " in line]
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in lines)
     assert rows["acknowledged"] == rows["records written"] and rows["lost"] == "0"
     assert int(rows["cuts survived"].split(",")[0]) >= 3
     assert (tmp_path / "out" / "export" / "index.html").exists()
