@@ -200,7 +200,10 @@ def test_folder_with_other_things_is_refused(handset, tmp_path):
     (tmp_path / "b" / "thesis.txt").write_text("mine")
     with pytest.raises(HostFile):
         pull(handset, tmp_path / "b")
-    assert os.listdir(tmp_path / "b") in (["thesis.txt", ".lock"], [".lock", "thesis.txt"])
+    assert os.listdir(tmp_path / "b") == ["thesis.txt"]
+    os.renames(tmp_path / "b" / "thesis.txt", tmp_path / "c" / "blobs" / "thesis.txt")
+    with pytest.raises(HostFile):
+        pull(handset, tmp_path / "c")
 
 
 # --- crashes of this computer ----------------------------------------------------------------
@@ -308,6 +311,41 @@ def test_first_pull_interrupted_is_no_backup_yet(handset, tmp_path, monkeypatch)
         Backup(str(tmp_path / "b"))
     report = pull(handset, tmp_path / "b")
     assert report.verified and contents(tmp_path / "b") == handset.live()
+
+
+@pytest.mark.parametrize("error", [Killed, no_space], ids=["killed", "full"])
+def test_a_first_pull_cut_short_anywhere_goes_on(tmp_path, monkeypatch, error):
+    handset = fill(Handset(), 3, 2)
+    with monkeypatch.context() as patch:
+        crash = Crash(patch, 0, None)
+        pull(handset, tmp_path / "count")
+    for at in range(1, crash.steps + 1):
+        path = tmp_path / ("b%d" % at)
+        with monkeypatch.context() as patch:
+            broken = Crash(patch, at, error)
+            with pytest.raises(Killed if error is Killed else HostDiskFull):
+                pull(handset, path)
+        if error is Killed:
+            broken.lose_unsynced()
+        assert pull(handset, path).verified
+        assert contents(path) == handset.live()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+def test_a_photo_that_rots_while_its_pull_is_cut_short_is_read_again(handset, tmp_path, first):
+    if not first:
+        pull(handset, tmp_path / "b")
+    sha = handset.put_blob(b"late" * 5000)
+    handset.put(layout.PHOTO, b"p", b"IMAGE:drybag:blob/%s\n" % sha.hex().encode(), (sha,))
+    with handset.session(wait_s=0) as session:
+        work = Pull(str(tmp_path / "b"), session, quiet())
+        work._write = lambda *_: (_ for _ in ()).throw(LinkLost("cut"))
+        with pytest.raises(LinkLost):
+            work.run()
+    [photo] = (tmp_path / "b" / "blobs").rglob(sha.hex())
+    photo.write_bytes(b"rot" + photo.read_bytes()[3:])
+    assert pull(handset, tmp_path / "b").verified
+    assert Backup(str(tmp_path / "b")).read_blob(sha) == b"late" * 5000
 
 
 def test_pull_goes_on_where_it_stopped(tmp_path):

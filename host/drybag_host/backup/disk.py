@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import stat
+from hashlib import sha256
 
 from drybag_host.errors import BackupBusy, HostDiskFull, HostFile
 
@@ -16,6 +17,8 @@ try:
 except ImportError:  # Windows: no flock, so no lock
     fcntl = None  # type: ignore[assignment]
 
+LOCK = ".lock"
+PIECE_BYTES = 1 << 18
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -136,7 +139,16 @@ def read_file(path, limit_bytes=None):
         return file.read() if limit_bytes is None else file.read(limit_bytes)
 
 
-def pieces(file, offset, piece_bytes=1 << 18):
+def sha256_of(path):
+    """The 32-byte SHA-256 of a file."""
+    digest = sha256()
+    with explained(path), open(path, "rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    return digest.digest()
+
+
+def pieces(file, offset, piece_bytes=PIECE_BYTES):
     """The bytes of an open file from `offset` on; closes it."""
     with explained(file.name), file:
         file.seek(offset)
@@ -157,7 +169,7 @@ def free_bytes(path):
 def lock(folder):
     """One writer a backup. Raises BackupBusy while another program holds it."""
     busy = BackupBusy("another drybag writes to %s" % folder, "wait until it has finished")
-    return lock_file(os.path.join(folder, ".lock"), busy)
+    return lock_file(os.path.join(folder, LOCK), busy)
 
 
 @contextlib.contextmanager

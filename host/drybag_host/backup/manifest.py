@@ -18,6 +18,7 @@ README = "README.txt"
 RECORDS = "records.jsonl"
 TOMBSTONES = "tombstones.jsonl"
 HISTORY = "history.jsonl"
+BLOBS = "blobs"
 TABLES = (RECORDS, TOMBSTONES, HISTORY)
 
 _BLOB = re.compile(r"blobs/([0-9a-f]{2})/([0-9a-f]{64})")

@@ -12,7 +12,7 @@ from drybag import layout
 from drybag.errors import Damaged, NotFound
 from drybag.layout import KIND_NAMES
 from drybag_host.backup import disk, generation, lines
-from drybag_host.backup.manifest import Manifest, blob_name, now_text
+from drybag_host.backup.manifest import BLOBS, Manifest, blob_name, is_file_name, now_text
 from drybag_host.backup.staging import Staging, discard
 from drybag_host.backup.store import PARTIAL, Backup, is_backup
 from drybag_host.errors import BackupDamaged, HostFile, NotVerified, OtherHandset
@@ -108,13 +108,7 @@ def open_base(path, repair=False):
     Raises HostFile for a folder with other things in it, BackupDamaged unless `repair`.
     """
     if not is_backup(path):
-        names = set(os.listdir(path)) - {PARTIAL, ".lock"}
-        if names and not repair:
-            raise HostFile(
-                "%s: the folder is not empty and no backup" % path,
-                "name a new folder, or an empty one",
-            )
-        if not names:
+        if not _refuse_foreign(path, repair):
             return None, []
     base = Backup(path, tolerant=repair)
     verdict = base.verify()
@@ -126,6 +120,29 @@ def open_base(path, repair=False):
             findings=[f.fields() for f in verdict.findings],
         )
     return base, verdict.findings
+
+
+def _refuse_foreign(path, repair):
+    """Raises HostFile where a folder without a manifest holds what no first pull leaves there.
+
+    With `repair`: True instead, since it may be what is left of a backup.
+    """
+    with disk.explained(path):
+        names = set(os.listdir(path)) - {PARTIAL, disk.LOCK, BLOBS}
+        foreign = bool(names) or not all(map(is_file_name, _files_below(path, BLOBS)))
+    if foreign and not repair and not is_backup(path):
+        raise HostFile(
+            "%s: the folder is not empty and no backup" % path,
+            "name a new folder, or an empty one",
+        )
+    return foreign
+
+
+def _files_below(path, folder):
+    """Names, relative to `path`, of the files in a folder of it."""
+    for inside, _, names in os.walk(os.path.join(path, folder)):
+        for name in names:
+            yield os.path.relpath(os.path.join(inside, name), path).replace(os.sep, "/")
 
 
 class Pull:
@@ -143,6 +160,7 @@ class Pull:
     def run(self):
         """Raises OtherHandset, BackupDamaged, BackupBusy, NotVerified, HostDiskFull, LinkError."""
         disk.make_dirs(self.path)
+        _refuse_foreign(self.path, self.repair)  # before a lock file is left in it
         with disk.lock(self.path):
             generation.finish_commit(self.path)
             base, findings = open_base(self.path, self.repair)
@@ -282,15 +300,20 @@ class Pull:
                 self.out.warn("damaged on the handset, not in this pull: " + name)
 
     def _fetch_blobs(self, staging, contents):
-        wanted = [
-            sha for sha in sorted(contents.blobs())
-            if not os.path.isfile(os.path.join(self.path, blob_name(sha)))
-        ]  # fmt: skip
+        wanted = [sha for sha in sorted(contents.blobs()) if not self._has_blob(sha)]
         if not wanted:
             return
         with self.out.progress("reading photos", None, "bytes") as bar:
             for sha in wanted:
                 self._fetch_blob(staging, sha, bar)
+
+    def _has_blob(self, sha):
+        """Is it there? One that no manifest lists is of a pull cut short: its hash decides."""
+        name = blob_name(sha)
+        path = os.path.join(self.path, name)
+        if not os.path.isfile(path):
+            return False
+        return name in self.manifest.files or disk.sha256_of(path) == bytes(sha)
 
     def _fetch_blob(self, staging, sha, bar):
         def work(link):

@@ -110,8 +110,7 @@ class Staging:
                         advance(len(chunk))
             finally:
                 file.flush()
-        data = disk.read_file(part)
-        if sha256(data).digest() != bytes(sha):
+        if disk.sha256_of(part) != bytes(sha):
             os.unlink(part)
             raise BackupDamaged("blob %s arrived with another hash" % bytes(sha).hex())
         final = os.path.join(self.path, blob_name(sha))

@@ -275,7 +275,7 @@ class Backup:
             folders[:] = [f for f in folders if f not in (PARTIAL, COMMIT)]
             for name in names:
                 full = name if inside == "." else inside.replace(os.sep, "/") + "/" + name
-                if full not in known and full != ".lock":
+                if full not in known and full != disk.LOCK:
                     extra.append(full)
         if extra:
             shown = ", ".join(sorted(extra)[:3]) + (", ..." if len(extra) > 3 else "")
