@@ -8,10 +8,13 @@ import os
 from pathlib import Path
 
 import pytest
+from backup_steps import pull
 from journal_link import Handset, Link
 
 from drybag import layout
 from drybag_host import cli, targets
+from drybag_host.backup.restore import Restore
+from drybag_host.backup.store import COMMIT, Backup
 
 VCF = b"""BEGIN:VCARD\r
 VERSION:3.0\r
@@ -340,6 +343,35 @@ def test_restore_goes_on_after_breaks(run, both, handsets, handset):
         handsets["new"].break_at(step)
     assert run("restore", both[1], "emu:new")["compared"] == 7
     assert handsets["new"].live() == handset.live()
+
+
+def test_a_pull_in_the_middle_of_a_restore_is_not_harmed(run, both, handsets, handset, monkeypatch):
+    handsets["new"] = Handset(name="new", ident="d4e5f6")
+    real = Restore.compare
+
+    def compare(self, chosen):
+        handset.put(layout.CONTACT, b"late", b"VERSION:3.0\nFN:Late\n")
+        pull(handset, both[1])
+        return real(self, chosen)
+
+    monkeypatch.setattr(Restore, "compare", compare)
+    assert run("restore", both[1], "emu:new")["compared"] == 7
+    assert run("verify", both[1])["records"] == 8
+    assert run("verify", both[1])["restore_compared"] is None
+
+
+def test_a_pull_in_the_middle_of_reading_is_no_damage(run, both, handset, monkeypatch):
+    real = Backup._check_file
+
+    def check(self, *words):
+        if self.inside == COMMIT and handset.journal.count(layout.NOTE) == 0:
+            handset.put(layout.NOTE, b"late", b"SUMMARY:Late\n")
+            pull(handset, both[1])
+        return real(self, *words)
+
+    monkeypatch.setattr(Backup, "_check_file", check)
+    assert run("verify", both[1], code=21)["error"]["class"] == "BackupBusy"
+    assert run("verify", both[1])["records"] == 8
 
 
 def test_what_was_deleted_before_the_last_pull_comes_back_from_the_history(run, both, handset):

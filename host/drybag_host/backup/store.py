@@ -2,6 +2,7 @@
 
 A commit that a crash interrupted stands in `.commit`; its files count before those of the same
 name outside (SPEC.md, "Backup", "Commit"), so that a reader sees the old backup or the new one.
+Readers take no lock: one that meets a pull's commit finds another manifest, and says so.
 """
 
 import os
@@ -23,12 +24,13 @@ from drybag_host.backup.manifest import (
     BadManifest,
     blob_name,
 )
-from drybag_host.errors import BackupDamaged, HostFile, NoSuchTarget
+from drybag_host.errors import BackupBusy, BackupDamaged, HostFile, NoSuchTarget
 
 COMMIT = ".commit"
 PARTIAL = ".partial"
 CHUNK_BYTES = 1 << 18
 MAX_TABLE_BYTES = 1 << 30
+MAX_MANIFEST_BYTES = 1 << 28
 SALVAGE_HINT = "drybag verify %s says what is damaged; --salvage goes on with what is intact"
 
 
@@ -73,6 +75,7 @@ def has_partial(path):
 class Backup:
     """A backup folder. Raises NoSuchTarget, BackupDamaged, FormatNewer on opening.
 
+    Reading raises BackupDamaged, and BackupBusy where a pull replaced it meanwhile.
     `tolerant`: damage is collected in `findings`, what is intact is served. `inside`: folder
     whose files count first (a generation that is not committed yet).
     """
@@ -85,7 +88,7 @@ class Backup:
         self.manifest = None
         self._stored = None
         self._require()
-        data = self._read(MANIFEST, limit_bytes=1 << 28)
+        data = self._read(MANIFEST, limit_bytes=MAX_MANIFEST_BYTES)
         try:
             self.manifest = manifests.parse(data or b"")
         except BadManifest as error:
@@ -150,7 +153,7 @@ class Backup:
     # --- checking ---
 
     def verify(self, advance=None):
-        """Check every byte: Verdict. `advance(n)` is told of bytes read."""
+        """Check every byte: Verdict. `advance(n)` is told of bytes read. Raises BackupBusy."""
         verdict = Verdict()
         checker = Backup(self.path, tolerant=True, inside=self.inside)
         if checker.manifest is None:
@@ -160,7 +163,20 @@ class Backup:
             checker._check_files(verdict, advance)
         checker._check_records(verdict)
         checker._note_strangers(verdict)
+        if verdict.findings:
+            checker.require_unchanged()
         return verdict
+
+    def require_unchanged(self):
+        """Raises BackupBusy if the manifest is another than the one that was opened."""
+        if self.manifest is None:
+            return
+        path = self._checked_path(MANIFEST)
+        if disk.read_file(path, MAX_MANIFEST_BYTES) not in (None, self.manifest.pack()):
+            raise BackupBusy(
+                "%s was replaced by another drybag while it was read" % self.path,
+                "run the command again",
+            )
 
     def bytes_listed(self):
         """How much verify() reads, in bytes."""
@@ -324,7 +340,10 @@ class Backup:
     def _read(self, name, limit_bytes=MAX_TABLE_BYTES):
         """The bytes of a file, or None; what is there and cannot be read is damage."""
         try:
-            return disk.read_file(self._checked_path(name), limit_bytes)
+            data = disk.read_file(self._checked_path(name), limit_bytes)
+            if data is None and self.inside:  # a commit may just have put it in its place
+                data = disk.read_file(self._checked_path(name), limit_bytes)
+            return data
         except (BackupDamaged, HostFile) as error:
             self._damage(name, "cannot be read: %s" % error)
             return None
@@ -359,6 +378,7 @@ class Backup:
         return out
 
     def _damage(self, name, problem):
+        self.require_unchanged()
         if not self.tolerant:
             raise BackupDamaged(
                 "%s: %s" % (self._where(name), problem), SALVAGE_HINT % self.path, file=name

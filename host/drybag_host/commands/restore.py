@@ -162,7 +162,7 @@ def _short(record):
 
 
 def _note(args, backup, handset, compared):
-    """Store the date of the comparison in the backup: it counts from now on."""
+    """Store the date of the comparison in the backup, unless a pull has replaced it meanwhile."""
     from drybag.errors import DrybagError
     from drybag_host.backup import disk, generation
     from drybag_host.backup.manifest import now_text
@@ -171,6 +171,7 @@ def _note(args, backup, handset, compared):
     try:
         with disk.lock(args.dir):
             generation.finish_commit(args.dir)
+            backup.require_unchanged()
             generation.amend(args.dir, backup, restore_compared=done)
     except DrybagError as error:
         args.out.warn("the date of this comparison could not be stored: %s" % error)
