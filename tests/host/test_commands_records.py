@@ -345,7 +345,7 @@ def test_restore_goes_on_after_breaks(run, both, handsets, handset):
     assert handsets["new"].live() == handset.live()
 
 
-def test_a_pull_in_the_middle_of_a_restore_is_not_harmed(run, both, handsets, handset, monkeypatch):
+def test_a_pull_during_a_restore_is_not_harmed(run, both, handsets, handset, monkeypatch):
     handsets["new"] = Handset(name="new", ident="d4e5f6")
     real = Restore.compare
 
