@@ -30,6 +30,7 @@ _ASK_AFTER_S = 0.3
 _ASK_AT_MOST_S = 2.0
 _FRAGMENT_BYTES = 100
 _BOOT_S = 10.0
+_BUSY_S = 60.0  # a handset that says so has a sync to end first: at most 34 s
 _HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8, 1.5, 1.5)  # a first boot formats: up to 3 s
 _BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:", b"opens the journal")
 _LOOP_WORDS = (b"rst:0x", b"invalid header")
@@ -288,24 +289,33 @@ class Line:
 
     def _try_hello(self, now, waits_s):
         """The answer to HELLO, or None. A REPL that shows itself ends the waiting."""
-        for wait_s in waits_s:
+        waits = list(waits_s)
+        busy_until = time.monotonic() + _BUSY_S
+        while waits:
+            wait_s = waits.pop(0)
             text = self._decoder.text
             self._new_session()
             self._decoder.text = text
             ident = self._next_ident()
             self._send(p.REQUEST | p.LAST, ident, 0, self.hello(now))
-            answer = self._hello_answer(ident, wait_s)
+            answer, is_busy = self._hello_answer(ident, wait_s)
             if answer is not None or self._at_repl() or self._is_looping():
                 return answer
+            if is_busy and time.monotonic() < busy_until:
+                waits.insert(0, wait_s)
             if self._decoder.damaged:
                 self.chunk_bytes = max(_LEAST_CHUNK_BYTES, self.chunk_bytes // 2)
         return None
 
     def _hello_answer(self, ident, wait_s):
+        """(the answer or None, whether the handset said that it is at work)."""
+        is_busy = False
         deadline = time.monotonic() + wait_s
         parts = []
         while time.monotonic() < deadline and not self._at_repl():
             for kind, number, _, index, payload in self._frames(deadline - time.monotonic()):
+                if number == ident and kind == p.STATE:
+                    is_busy = is_busy or index == p.WORKING
                 if number != ident or index != len(parts):
                     continue
                 if kind == p.ERROR:
@@ -313,8 +323,8 @@ class Line:
                 if kind & ~p.LAST == p.CHUNK:
                     parts.append(payload)
                     if kind & p.LAST:
-                        return b"".join(parts)
-        return None
+                        return b"".join(parts), False
+        return None, is_busy
 
     def _at_repl(self):
         """A prompt of MicroPython is the last that came, or it echoes our frames."""

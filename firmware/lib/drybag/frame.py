@@ -28,6 +28,8 @@ MAX_FROM_BOARD = const(2048)
 WINDOW_BYTES = const(250)
 FRAME = const(1)
 TEXT = const(2)
+STATE = const(0x14)  # kind of a frame from the board; its index says which state:
+WORKING = const(2)
 _HEAD = "<BBHHH"
 
 
@@ -43,6 +45,13 @@ def pack_into(buf, kind, ident, session, index, length):
     end = 1 + HEAD_BYTES + length
     struct.pack_into("<I", buf, end, crc32(view[1:end]))
     return end + CRC_BYTES
+
+
+def lone(kind, ident, session, index):
+    """A frame from the board without a payload, as bytes."""
+    buf = bytearray(OVERHEAD_BYTES)
+    pack_into(buf, kind, ident, session, index, 0)
+    return buf
 
 
 class Decoder:

@@ -8,6 +8,7 @@ often its frames arrive. Numbers are little endian.
 import struct
 
 from drybag import errors
+from drybag.frame import STATE, WORKING  # noqa: F401, two of those below
 from drybag.port import const
 
 VERSION = const(1)
@@ -21,13 +22,11 @@ CANCEL = const(4)
 GOT = const(0x11)
 CHUNK = const(0x12)
 ERROR = const(0x13)
-STATE = const(0x14)
 LAST = const(0x80)
 
 # What a STATE says of the request it is asked about.
 UNKNOWN = const(0)
 LOST = const(1)
-WORKING = const(2)
 
 # First byte of a request.
 HELLO = const(1)

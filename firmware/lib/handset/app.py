@@ -9,7 +9,7 @@ import sys
 
 from drybag import layout
 from drybag.errors import DrybagError, JournalClosed, NotMountable
-from drybag.frame import FRAME, TEXT, Decoder
+from drybag.frame import FRAME, STATE, TEXT, WORKING, Decoder, lone
 from drybag.port import const
 from handset.console import Console
 from handset.memory import code_bytes, let_go
@@ -26,6 +26,7 @@ _LINK = ("handset.verbs", "handset.link", "drybag.protocol", "drybag.scrub")
 _COMMAND_WORDS = const(7000)  # the largest commands: find, show
 _LINK_WORDS = const(8600)  # a computer's link with its buffers, searching
 _COLLECT_EVERY_BYTES = const(16384)
+_REFUSED_MS = const(100)
 _BAUD_TRIAL_MS = const(3000)
 _BAUD_SILENCE_MS = const(10000)
 
@@ -48,6 +49,7 @@ class App:
         self._heard = board.ticks_ms()
         self._asked = self._heard  # when the last frame came
         self._quiet = False
+        self._refused = None  # when there was no room for what somebody wants
         self.sync = None  # handset.sync.Sync while a hub is paired
 
     # -- the journal --------------------------------------------------------------------------
@@ -88,6 +90,11 @@ class App:
         """The verb that is at work for a computer, or 0."""
         return self._link.busy if self._link is not None else 0
 
+    @property
+    def receiving(self):
+        """A blob is on its way from a computer, in one request after the other."""
+        return self._verbs is not None and not self._verbs.at_rest
+
     def start(self, request):
         """For the link: a generator of the answer to a request."""
         if self._verbs is None:
@@ -103,7 +110,7 @@ class App:
         gc.collect()
 
     def _rest_link(self):
-        if not self.doing and not self._new_baud and (self._verbs is None or self._verbs.at_rest):
+        if not self.doing and not self._new_baud and not self.receiving:
             if self._link is not None:
                 self._session = self._link.remember()
             self._verbs = self._link = None
@@ -304,6 +311,8 @@ class App:
                 self._asked = self._heard
                 if self._link is not None or self.has_room_for_link():
                     self.link.frame(decoder)
+                else:  # it will come again
+                    self.board.write(lone(STATE, decoder.ident, decoder.session, WORKING))
             elif decoder.event == TEXT:
                 if decoder.byte == _CTRL_C:
                     self.leaving = True
@@ -318,17 +327,21 @@ class App:
 
     def _has_room(self, words, why):
         """True if so much code may be loaded. What can be loaded again is let go of for it. A
-        sync that has the memory is told to end, and says `why`, once it has got anywhere: ask
-        again (a computer sends its frame again)."""
-        sync = self.sync
+        sync that has the memory is told to give way, and says `why`: ask again (a computer hears
+        that somebody is at work, and sends its frame again)."""
+        sync, board = self.sync, self.board
+        if self._refused is not None and board.since_ms(self._refused) < _REFUSED_MS:
+            return False  # looking again takes time that the sync could use
+        self._refused = None
         wanted = code_bytes(words) + (sync.will_take_bytes if sync is not None else 0)
-        if self.board.heap_free() > wanted:
+        if board.heap_free() > wanted:
             return True
         self.rest()
-        if sync is None or self.board.heap_free() > wanted:
+        if sync is None or board.heap_free() > wanted:
             return True
         if sync.running:
             sync.give_way(why)
+            self._refused = board.ticks_ms()
             return False
         sync.close()
         sync.let_go()

@@ -15,6 +15,7 @@ PROMPT = "drybag> "
 _PAGE_LINES = const(20)
 _MORE = b"-- more: any key, q to stop --"
 _SLICE_MS = const(20)
+_PATIENCE_MS = const(2500)
 _SHOWN = const(60)
 _CTRL_D = const(4)
 _CTRL_G = const(7)
@@ -186,7 +187,11 @@ class Console:
 
     def _run(self, module, function, rest):
         """The command itself, once there is room for its code."""
+        began, told = self.app.board.ticks_ms(), False
         while not self.app.has_room_for_command():
+            if not told and self.app.board.since_ms(began) > _PATIENCE_MS:
+                told = True
+                yield "(one moment: the sync under way comes to a stop first)"
             yield None
         gc.collect()
         module = __import__(module, None, None, ("x",))

@@ -1,6 +1,11 @@
 """Sync as the application sees it: when it is due, and what to tell the person.
 
 Its code takes some 60 KB: handset.syncing is loaded for a sync and let go after it.
+
+Where the heap has no room for a sync and for what somebody wants, they take turns. Who asks is
+answered once the request on its way is; at the latest after 2 s. A sync that was stopped so gets
+more time at its next turn, twice as much each time: up to 4 s where it gets on, up to 32 s where
+it does not. So neither waits for ever, however often the other comes.
 """
 
 from drybag.port import const, random_u32
@@ -10,8 +15,13 @@ from handset.tasks import sleep_ms
 _TICK_MS = const(250)
 _SETTLE_S = const(5)  # after a change, before it is sent: there may be more of them
 _FIRST_WAIT_S = const(30)
-_FAIR_MS = const(2000)  # a computer waits longer before it thinks that nobody is there
-_STOPPED_WAIT_S = const(10)  # after it gave way to somebody's work
+_TURN_MS = const(500)  # a sync that gave way before goes on so long, doubling to 4 s
+_MOST_TURNS = const(3)
+_LIMIT_MS = const(2000)  # it ends now, whatever is on its way; doubling to 32 s
+_MOST_LIMITS = const(4)
+_STOPPED_WAIT_S = const(2)  # after it gave way to somebody's work
+_FORGET_MS = const(5000)  # who does not ask again has gone
+_OVERDUE_S = const(30)  # then it takes its turn, even of a computer that asks all the time
 _LONGEST_WAIT_S = const(1800)
 _QUIET_MS = const(700)
 _LEFT_ALONE_MS = const(60000)  # in the middle of a command
@@ -31,6 +41,7 @@ class Sync:
         self.app = app
         self.running = False
         self.stale = False  # what is under way is of an older mount or pairing
+        self.yielding = False  # it ends when the request on its way is answered
         self.wanted = False  # the person has asked for it
         self.link = None  # a connection that is kept
         self.remembered = None
@@ -39,7 +50,9 @@ class Sync:
         self.facts = {}
         self.next_s = _SETTLE_S
         self.failures = 0
-        self._engine = self._began_at = self._asked = None
+        self._engine = None
+        self._asked = self._asked_last = None  # when somebody began to ask, and did so last
+        self._gave_way = 0  # times in a row
         self._seen_seq = -1
         self._unsent = 0
         self.mounted()
@@ -81,22 +94,22 @@ class Sync:
             self.link.close()
             self.link = None
 
-    def stop(self, why):
-        """The sync under way ends as soon as it can; there will be another."""
-        self.stale = True
-        self.why = why
-        self.next_s = self.now_s() + _STOPPED_WAIT_S
-        if self.link is not None:
-            self.link.cancelled = True
-
     def give_way(self, why):
-        """Somebody wants the memory: stop once the hub has answered, or after 2 s."""
-        board, engine = self.app.board, self._engine
-        if self._asked is None:
+        """Somebody wants the memory: end between two requests, or in the middle of one that takes
+        too long. There will be another sync soon."""
+        board, times = self.app.board, self._gave_way
+        if self._asked is None or board.since_ms(self._asked_last) > _FORGET_MS:
             self._asked = board.ticks_ms()
-        got_on = engine is not None and (engine.state.acked, engine.state.cursor) != self._began_at
-        if got_on or board.since_ms(self._asked) > _FAIR_MS:
-            self.stop(why)
+        self._asked_last = board.ticks_ms()
+        waited_ms = board.since_ms(self._asked)
+        if times and waited_ms < _TURN_MS << min(times - 1, _MOST_TURNS):
+            return
+        self.yielding = True
+        self.why = why
+        if waited_ms > _LIMIT_MS << min(times, _MOST_LIMITS):
+            self.stale = True
+            if self.link is not None:
+                self.link.cancelled = True
 
     def end(self):
         """No more: unpaired, or the application ends."""
@@ -144,7 +157,8 @@ class Sync:
     def now(self):
         """At the next chance."""
         self.wanted = True
-        self.failures = self.next_s = 0
+        self.failures = 0
+        self.next_s = self.now_s()
 
     def turn(self, on):
         self._say("turn", on)
@@ -180,7 +194,7 @@ class Sync:
             off = not self.facts["on"] and not self.wanted
             if off or self.now_s() < self.next_s or self._in_the_way():
                 continue
-            self.running, self.stale, self._asked = True, False, None
+            self.running, self.stale, self.yielding, self._asked = True, False, False, None
             self.app.rest()
             try:
                 from handset.syncing import once
@@ -190,10 +204,19 @@ class Sync:
                 self.close()
                 self.failed("%s" % self.app.failed(error))
             finally:
-                self.running = self.wanted = False
-                if self.stale:
-                    self.close()  # somebody wants its memory
-                self.let_go()
+                self._ended()
+
+    def _ended(self):
+        """A sync is over: by itself, or since somebody wants its memory."""
+        self._gave_way = self._gave_way + 1 if self.yielding else 0
+        if self.yielding:
+            self.next_s = self.now_s() + _STOPPED_WAIT_S
+        else:
+            self.wanted = False
+        self.running = False
+        if self.stale:
+            self.close()  # a request may be half sent
+        self.let_go()
 
     def _in_the_way(self):
         """True while somebody is at work, where the heap has no room for both."""
@@ -202,9 +225,12 @@ class Sync:
             return True
         if app.board.heap_free() >= code_bytes(2 * _CODE_WORDS):
             return False
-        return app.unasked_ms() < _QUIET_MS or (
-            app.console.at_work and app.quiet_ms() < _LEFT_ALONE_MS
-        )
+        if app.console.at_work and app.quiet_ms() < _LEFT_ALONE_MS:
+            return True
+        unasked_ms = app.unasked_ms()
+        if app.receiving:
+            return unasked_ms < _LEFT_ALONE_MS
+        return unasked_ms < _QUIET_MS and self.now_s() - self.next_s < _OVERDUE_S
 
     def failed(self, why):
         """No sync came about: again after a while, longer each time."""
@@ -222,8 +248,6 @@ class Sync:
             self._engine = SyncEngine(
                 self.app.journal, board.clock, random_u32, board.set_clock, self.remembered
             )
-            state = self._engine.state
-            self._began_at = state.acked, state.cursor
         return self._engine
 
     def let_go(self):

@@ -26,7 +26,8 @@ async def once(sync):
     why = await _join(sync) or await _connect(sync)
     let_go(("drybag.syncsettings",))
     if why:
-        sync.failed(why)
+        if not sync.stale:
+            sync.failed(why)
         return
     engine = sync.engine()
     engine.spare = buf
@@ -92,9 +93,12 @@ async def _drive(sync, engine, link):
     gen = engine.run()
     result = None
     small = bytearray(_SMALL_BYTES)
+    answered = False
     try:
         while not sync.stale:
             action = gen.send(result)
+            if sync.yielding and answered and action[0] != "pause":
+                return None
             if action[0] == "pause":
                 result = None
                 await sleep_ms(0)
@@ -102,6 +106,7 @@ async def _drive(sync, engine, link):
                 result = await link.more()
             else:
                 result = await _answer(engine, link, action, small)
+                answered = True
     except StopIteration as end:
         return end.value
     finally:
