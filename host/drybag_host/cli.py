@@ -5,6 +5,7 @@ Each module in commands/ is one command of the same name (a trailing underscore 
 """
 
 import argparse
+import difflib
 import importlib
 import os
 import pkgutil
@@ -98,6 +99,9 @@ example:
 """
 
 
+_FEW = 15
+
+
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Wraps descriptions of one paragraph; text with line breaks of its own stays as it is."""
 
@@ -112,10 +116,46 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises Usage instead of printing."""
+    """An ArgumentParser that raises Usage instead of printing, and says what was near.
+
+    Options are written out: a script must not change its meaning with an option that is new.
+    """
+
+    def __init__(self, **options):
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message):
         raise Usage(message, "%s --help" % self.prog, usage=self.format_usage().strip())
+
+    def parse_known_args(self, args=None, namespace=None):
+        """The command refuses what it does not know, before it misses anything else."""
+        if not self._subparsers:
+            for word in args[: args.index("--")] if "--" in args else args:
+                self._require_option(word)
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self._require_option(rest[0])
+            self.error("too many words, from %r on" % rest[0])
+        return found, rest
+
+    def _require_option(self, word):
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in self._option_string_actions:
+            self.error("no option %s%s" % (name, _near(name, self._option_string_actions)))
+
+    def _check_value(self, action, value):
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            kind = str(action.metavar).lower()
+            self.error("no %s %r%s" % (kind, value, _near(value, action.choices)))
+        super()._check_value(action, value)
+
+
+def _near(word, known):
+    """'; did you mean X?' for what is written nearly so, else what there is if that is little."""
+    found = difflib.get_close_matches(word, known, 1)
+    if found:
+        return "; did you mean %s?" % found[0]
+    return "; there are: %s" % ", ".join(known) if len(known) < _FEW else ""
 
 
 def exit_code_table():
@@ -206,7 +246,7 @@ def _describe(error):
         from drybag_host.backup.disk import is_disk_full
 
         kind = HostDiskFull if is_disk_full(error) else HostFile
-        where = "%s: " % error.filename if error.filename else ""
+        where = "%s: " % error.filename if error.filename is not None else ""
         return kind.__name__, where + os.strerror(error.errno), kind.hint, kind.exit_code, {}
     text = "unexpected %s: %s" % (type(error).__name__, error)
     return type(error).__name__, text, "run it again with --debug and report the output", 70, {}
@@ -256,6 +296,9 @@ def main(argv=None):
         return code
     except BrokenPipeError:
         return _quiet_exit()
+    except (OSError, KeyboardInterrupt) as error:  # what was done stays done
+        _quiet_exit()
+        return _report(Output(), error, debug)
 
 
 def _run(argv, out):

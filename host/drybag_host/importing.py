@@ -4,7 +4,7 @@ from drybag.errors import BadInput, DrybagError, NoSpace
 from drybag.layout import CALENDAR
 from drybag_host import formats, listing
 from drybag_host.errors import HostError, Partial
-from drybag_host.output import count_text, duration_text
+from drybag_host.output import count_text, duration_text, rate_text
 from drybag_host.transfer import DIFFERS, SAME, Item, Sender, compare, memory_blob
 
 SHOWN = 20
@@ -183,7 +183,7 @@ def _summary(args, reading, result, seconds):
         title = "Would be imported to %s (dry run)" % args.target
     columns = ("", ">read", *(">" + text for _, text in states))
     done = result.total("added") + result.total("updated")
-    caption = "%s, %.0f records/s" % (duration_text(seconds), done / max(seconds, 0.001))
+    caption = "%s, %s" % (duration_text(seconds), rate_text(done / max(seconds, 0.001)))
     args.out.table(title, columns, rows, "" if args.dry_run else caption)
 
 

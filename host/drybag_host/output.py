@@ -5,6 +5,7 @@ one the same words come plain, one line a row. Nothing from a record reaches the
 control characters.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -56,6 +57,21 @@ def duration_text(seconds):
     return "%d min %02d s" % divmod(int(seconds), 60)
 
 
+def rate_text(per_second):
+    """'152/s', '0.4/s'."""
+    return ("%.0f/s" if per_second >= 10 else "%.1f/s") % per_second
+
+
+@contextlib.contextmanager
+def _named_stdout():
+    """An OSError of the block is stdout's, and says so."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
+
+
 def _json_default(value):
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "backslashreplace")
@@ -81,14 +97,16 @@ class Output:
     def line(self, text=""):
         """One line of the result."""
         if not self.json_mode:
-            self._console(self.stdout, text)
+            with _named_stdout():
+                self._console(self.stdout, text)
 
     def raw(self, data):
         """Bytes of the result, as they are, for a file or a pipe; control characters stay."""
         if not self.json_mode:
-            self.stdout.flush()
-            self.stdout.buffer.write(data)
-            self.stdout.buffer.flush()
+            with _named_stdout():
+                self.stdout.flush()
+                self.stdout.buffer.write(data)
+                self.stdout.buffer.flush()
 
     def document(self, values):
         """Keys of the one JSON document; several calls add up."""
@@ -99,10 +117,9 @@ class Output:
         if self.json_mode:
             return
         rows = [["" if cell is None else printable(cell) for cell in row] for row in rows]
-        if self._tty(self.stdout):
-            self._rich_table(title, columns, rows, caption)
-        else:
-            self._plain_table(title, columns, rows, caption)
+        draw = self._rich_table if self._tty(self.stdout) else self._plain_table
+        with _named_stdout():
+            draw(title, columns, rows, caption)
 
     def facts(self, title, rows):
         """A list of (name, value): a table without a head."""
@@ -110,10 +127,11 @@ class Output:
 
     def finish(self):
         """Print the JSON document, if any is asked for."""
-        if self.json_mode:
-            text = json.dumps(self._document or {}, indent=2, default=_json_default)
-            self.stdout.write(text + "\n")
-        self.stdout.flush()
+        with _named_stdout():
+            if self.json_mode:
+                text = json.dumps(self._document or {}, indent=2, default=_json_default)
+                self.stdout.write(text + "\n")
+            self.stdout.flush()
 
     # --- stderr ---
 
@@ -335,8 +353,7 @@ class Progress:
         if self.unit == "bytes":
             text += ", %s/s" % size_text(self.rate())
         else:
-            rate = "%.0f/s" if self.rate() >= 10 else "%.1f/s"
-            text += " %ss, " % self.unit + rate % self.rate()
+            text += " %ss, %s" % (self.unit, rate_text(self.rate()))
         if self.total and self.total > self.done > 0:
             text += ", %s left" % duration_text((self.total - self.done) / self.rate())
         return text

@@ -72,7 +72,8 @@ class HandsetSource:
 
     def find(self, text, kind):
         """What the handset itself finds."""
-        return self.session.attempt(lambda link: list(link.find(text.encode(), kind)))
+        raw = text.encode("utf-8", "replace")  # no name has the half characters of a bad one
+        return self.session.attempt(lambda link: list(link.find(raw, kind)))
 
     def get(self, kind, uid):
         return self.session.attempt(lambda link: link.get(kind, uid))

@@ -230,3 +230,41 @@ def test_confirm_needs_somebody(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(host.Declined):
         out.confirm("sure")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("pul auto dir", "no command 'pul'; did you mean pull?"),
+        ("frobnicate", "no command 'frobnicate'"),
+        ("emu strat demo", "no verb 'strat'; did you mean start?"),
+        ("emu xyzzy", "there are: create, start"),
+        ("export in out --forec", "no option --forec; did you mean --force?"),
+        ("flash auto --bord esp32-c3", "no option --bord; did you mean --board?"),
+        ("flash auto --board esp32-c3 --erase", "no option --erase; did you mean --erase-pim?"),
+        ("--jsn boards", "no option --jsn; did you mean --json?"),
+        ("pull auto one two", "too many words, from 'two' on"),
+    ],
+)
+def test_a_slip_is_named_with_what_is_near(words, says, capsys):
+    assert cli.main(words.split()) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    command = " ".join(["drybag", words.split()[0]])
+    if not words.startswith(("pul ", "frob", "--")):
+        assert "usage: %s" % command in err and "%s --help" % command in err
+
+
+def test_words_behind_two_dashes_are_no_options(capsys):
+    assert cli.main(["show", "--", "/nowhere", "--forec"]) == 15
+
+
+@pytest.mark.parametrize("words", [["boards"], ["boards", "--json"], ["pull", "--json"]])
+def test_a_full_disk_behind_stdout_is_named(words):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "drybag_host.cli", *words], env=ENV, stdout=full,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+    assert done.returncode == 17
+    assert b"standard output: No space" in done.stderr and b"Traceback" not in done.stderr

@@ -123,6 +123,8 @@ def test_restore_to_another_board_and_compare(run, new_board, tmp_path):
     error = run("pull", "emu:two", tmp_path / "b1", code=20)["error"]
     assert error["class"] == "OtherHandset"
     assert run("pull", "emu:one", tmp_path / "b1")["digest"] == first["digest"]
+    assert len(run("inspect", "emu:one", "--entries")["entries"]) >= 300
+    assert run("find", "emu:one", "\udcff") == {"records": []}  # no UTF-8, as a shell may hand on
 
 
 def cut_again_and_again(board, stop, cuts):

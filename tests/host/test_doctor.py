@@ -133,6 +133,8 @@ def test_doctor_lists_what_to_do_and_ends_with_9(plugged, capsys):
     plugged(usb("/nonexistent/ttyUSB0"))
     assert main(["doctor"]) == 9
     assert "dialout" in capsys.readouterr().out
+    assert main(["doctor", "/nonexistent/ttyUSB1"]) == 15
+    assert "dialout" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("version, ok", [("1.20.0", True), ("1.29.1", True), ("1.19.1", False),

@@ -23,13 +23,14 @@ def add_parser(sub):
 
 
 def run(args):
-    from drybag_host.errors import LinkError, Partial
+    from drybag.errors import DrybagError
+    from drybag_host.errors import Partial
 
     findings = ports()
     try:
         if args.target is not None:
             findings += _handset(args)
-    except LinkError as error:
+    except DrybagError as error:
         _show(args, findings + getattr(error, "findings", []))
         raise
     _show(args, findings)

@@ -32,7 +32,7 @@ def add_parser(sub):
 def run(args):
     from drybag_host.output import size_text
 
-    size, digest, resumed, source = fetch(args)
+    size, digest, resumed, source = fetch(args, args.target, args.file, args.whole, args.by)
     args.out.document(
         {"file": args.file, "bytes": size, "sha256": digest, "resumed": resumed,
          "whole": args.whole, "source": source}
@@ -44,53 +44,56 @@ def run(args):
     return 0
 
 
-def fetch(args):
-    """Write args.file: (bytes, SHA-256 in hex, whether it was resumed, who read it)."""
+def fetch(args, name, path, whole=False, by=None):
+    """Write `path` from the target `name`: (bytes, SHA-256 in hex, resumed, who read it).
+
+    `by`: "firmware" or "esptool"; None: the loader only where the firmware does not answer.
+    """
     from drybag import protocol as p
     from drybag_host.board import loader
     from drybag_host.errors import BoardRebooted, LinkTimeout, NotAHandset
     from drybag_host.image import dumping
     from drybag_host.targets import resolve
 
-    board = _stopped_board(args)
+    board = _stopped_board(args, name)
     if board is not None:
-        done = dumping.from_image(str(board.image), args.file, args.whole)
-        return (*done, "image of %s" % args.target)
-    target = resolve(args.target)
-    if args.by != "esptool":
+        done = dumping.from_image(str(board.image), path, whole)
+        return (*done, "image of %s" % name)
+    target = resolve(name)
+    if by != "esptool":
         try:
-            return (*_by_firmware(args, target), "firmware")
+            return (*_by_firmware(args, target, path, whole), "firmware")
         except (NotAHandset, LinkTimeout, BoardRebooted, p.BadRequest) as error:
-            if args.by or not loader.is_possible(target):
+            if by or not loader.is_possible(target):
                 raise
             args.out.say("%s: asking the chip's loader" % error)
-    return (*_by_loader(args, target), "esptool")
+    return (*_by_loader(args, target, path, whole), "esptool")
 
 
-def _stopped_board(args):
+def _stopped_board(args, target):
     """The emulated board if the target is one that does not run, else None."""
     from drybag_host.virtual import is_virtual, virtual_board
 
-    if not is_virtual(args.target) or args.start:
+    if not is_virtual(target) or args.start:
         return None
-    board = virtual_board(args.target)
+    board = virtual_board(target)
     return None if board.is_running else board
 
 
-def _by_firmware(args, target):
+def _by_firmware(args, target, path, whole):
     from drybag_host.image import dumping
     from drybag_host.targets import open_session
 
     with open_session(args, target, fault_ok=True) as session, _bar(args) as advance_to:
-        return dumping.from_handset(session, args.file, advance_to, args.whole)
+        return dumping.from_handset(session, path, advance_to, whole)
 
 
-def _by_loader(args, target):
+def _by_loader(args, target, path, whole):
     from drybag_host.board.loader import open_loader
     from drybag_host.image import dumping
 
     with open_loader(target) as tool, _bar(args) as advance_to:
-        return dumping.from_loader(tool, args.file, advance_to, args.whole)
+        return dumping.from_loader(tool, path, advance_to, whole)
 
 
 def _bar(args):

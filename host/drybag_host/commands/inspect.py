@@ -32,9 +32,9 @@ def run(args):
         found = _of_target(args)
     args.out.document(found.fields(args.entries))
     if args.svg:
-        from drybag_host.backup.disk import write_file
+        from drybag_host.backup.disk import replace_file
 
-        write_file(args.svg, [inspecting.svg(found).encode()])
+        replace_file(args.svg, inspecting.svg(found).encode())
     _print(args, found)
     return 0
 
@@ -49,8 +49,7 @@ def _of_target(args):
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "pim.bin")
-        args.target, args.file, args.whole = args.source, path, False
-        dump.fetch(args)
+        dump.fetch(args, args.source, path)
         found = inspecting.Inspection(path)
     found.path = args.source
     return found
