@@ -337,6 +337,13 @@ def test_restore_overwrites_nothing_without_a_word(run, both, handset):
     assert b"M\xc3\xbcller" in now[1, b"anna"][0] and (3, b"buy") in now and (1, b"only") in now
 
 
+def test_restore_where_the_handset_has_the_photo_that_the_backup_lacks(run, both):
+    [photo] = [p for p in Path(both[1], "blobs").rglob("*") if p.is_file()]
+    photo.unlink()
+    done = run("restore", both[1], "emu:a", "--salvage")
+    assert done["compared"] == 7 and [r["title"] for r in done["without_photo"]] == ["p.jpg"]
+
+
 def test_restore_goes_on_after_breaks(run, both, handsets, handset):
     handsets["new"] = Handset(name="new", ident="d4e5f6")
     for step in range(4, 60, 7):

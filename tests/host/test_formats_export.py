@@ -3,9 +3,11 @@
 import base64
 import csv
 import datetime as dt
+import errno
 import hashlib
 import html.parser
 import json
+import os
 import re
 
 import pytest
@@ -221,6 +223,23 @@ def test_a_folder_that_cannot_be_made(store, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HostFile):
         export(store, tmp_path / "file" / "out")
+
+
+def test_into_a_folder_whose_parent_takes_nothing(store, tmp_path, monkeypatch):
+    """A mounted stick: nothing can be made beside it, nor renamed into it."""
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    real = os.mkdir
+
+    def mkdir(path, *mode):
+        if os.path.dirname(path) == str(tmp_path) and os.path.basename(path) != "stick":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    export(store, stick)
+    assert {"contacts.vcf", "index.html"} <= set(os.listdir(stick))
+    assert not any(".part" in name for name in os.listdir(stick))
 
 
 def test_an_export_that_fails_leaves_nothing(store, tmp_path):

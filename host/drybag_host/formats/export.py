@@ -17,6 +17,7 @@ from drybag_host.formats.names import safe_name
 from drybag_host.formats.source import image_type
 
 VERSIONS = ("3.0", "4.0", "as-is")
+_PART = ".part-"
 _SUFFIXES = {
     "image/jpeg": (".jpg", ".jpeg", ".jpe"),
     "image/png": (".png",),
@@ -35,9 +36,10 @@ def export(
 ) -> ExportSummary:
     """Write all records of `source` (records() or iterable, and read_blob(sha)) into `outdir`.
 
-    vcard: "3.0", "4.0", or "as-is" for every line as received. The files appear all at once; with
-    `force` files of the same names are replaced, others stay. Raises Usage, HostFile (the folder
-    is not empty, or cannot be written), HostDiskFull, and what reading the source raises.
+    vcard: "3.0", "4.0", or "as-is" for every line as received. A new folder appears with all its
+    files at once; in one that is there they appear when all are written. With `force` files of
+    the same names are replaced, others stay. Raises Usage, HostFile (the folder is not empty, or
+    cannot be written), HostDiskFull, and what reading the source raises.
     """
     if vcard not in VERSIONS:
         raise Usage("vCard version %s is not known" % vcard, hint="one of " + ", ".join(VERSIONS))
@@ -47,16 +49,18 @@ def export(
     if out.is_dir() and any(out.iterdir()) and not force:
         raise HostFile("%s is not empty" % out, hint="name a new folder, or replace with --force")
     library = Library(source)
-    part = out.with_name(out.name + ".part-%d" % os.getpid()) if out.name else None
-    if part is None:
-        raise HostFile("%s has no name of its own" % out, hint="name a new folder")
+    # A folder that is there may be a disk of its own, or all that we may write to.
+    part = out / _PART if out.is_dir() else out.with_name(out.name + _PART)
+    part = part.with_name("%s%d" % (part.name, os.getpid()))
     try:
         part.mkdir(parents=True)
         summary = _write_all(library, part, vcard, title, today or date.today())
         _move(part, out)
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HostDiskFull("%s: no room on this disk" % out) from e
+            raise HostDiskFull(
+                "%s: no room on this disk" % out, "free some space, or name a folder elsewhere"
+            ) from e
         raise HostFile("%s cannot be written: %s" % (e.filename or out, e.strerror)) from e
     finally:
         with suppress(OSError):
@@ -151,8 +155,6 @@ def _picture(library: Library, record, folder: Path, used: set[str], found: dict
 
 def _move(part: Path, out: Path) -> None:
     """Put the finished folder in place; into an existing one file by file."""
-    with suppress(OSError):
-        out.rmdir()  # a folder that is empty gives way to the finished one
     if out.is_dir():
         for path in sorted(part.rglob("*")):
             target = out / path.relative_to(part)
