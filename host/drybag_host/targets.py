@@ -316,6 +316,28 @@ class Session:
                     raise
                 self._reconnect(error)
 
+    def attempt_once(self, work, already):
+        """attempt() of a change that cannot be made twice.
+
+        `already`: what the handset raises where it is made; after a break that means the answer
+        was lost, not the change.
+        """
+        tried = False
+
+        def again(link):
+            nonlocal tried
+            repeated, tried = tried, True
+            try:
+                return work(link)
+            except already:
+                if not repeated:
+                    raise
+                return None
+
+        found = self.attempt(again)
+        self.progressed()
+        return found
+
     def _reconnect(self, error):
         self.close()
         self.out.say("%s; waiting for %s to come back" % (error, self.target))

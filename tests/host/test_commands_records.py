@@ -15,6 +15,7 @@ from drybag import layout
 from drybag_host import cli, targets
 from drybag_host.backup.restore import Restore
 from drybag_host.backup.store import COMMIT, Backup
+from drybag_host.errors import LinkLost
 
 VCF = b"""BEGIN:VCARD\r
 VERSION:3.0\r
@@ -272,6 +273,25 @@ def test_delete_and_undelete(run, both, handset):
     [gone] = run("undelete", "emu:a")["deleted"]
     run("undelete", "emu:a", gone["ref"])
     assert b"X-ODD" in handset.live()[1, b"anna"][0]
+
+
+@pytest.mark.parametrize("command", ["delete", "undelete"])
+def test_a_change_whose_answer_is_lost_is_made(run, both, handset, monkeypatch, command):
+    words = ["anna"] if command == "undelete" else ["anna", "--yes"]
+    if command == "undelete":
+        run("delete", "emu:a", "anna", "--yes")
+    real, lost = getattr(Link, command), []
+
+    def deaf(link, kind, uid):
+        seq = real(link, kind, uid)
+        if not lost:
+            lost.append(seq)
+            raise LinkLost("the cable was pulled")
+        return seq
+
+    monkeypatch.setattr(Link, command, deaf)
+    run(command, "emu:a", *words)
+    assert lost and ((1, b"anna") in handset.live()) == (command == "undelete")
 
 
 def test_status_and_scrub(run, both, handset):

@@ -19,6 +19,7 @@ def add_parser(sub):
 
 
 def run(args):
+    from drybag.errors import NotFound
     from drybag_host import listing
     from drybag_host.commands.show import find_one
     from drybag_host.output import count_text
@@ -32,27 +33,8 @@ def run(args):
         args.out.confirm("delete %s from %s" % (count_text(len(chosen), "record"), session.target),
                          args.yes)  # fmt: skip
         for record in chosen:
-            _delete(session, record)
+            session.attempt_once(lambda link, r=record: link.delete(r.kind, r.uid), NotFound)
     args.out.document({"deleted": [listing.fields_of(r) for r in chosen]})
     args.out.say(
         "%s deleted; drybag undelete brings them back" % count_text(len(chosen), "record")
     )
-
-
-def _delete(session, record):
-    from drybag.errors import NotFound
-
-    again = False
-
-    def work(link):
-        nonlocal again
-        try:
-            link.delete(record.kind, record.uid)
-        except NotFound:
-            if not again:
-                raise
-        finally:
-            again = True
-
-    session.attempt(work)
-    session.progressed()

@@ -19,6 +19,7 @@ def add_parser(sub):
 
 
 def run(args):
+    from drybag.errors import BadInput
     from drybag_host import listing
     from drybag_host.output import count_text
     from drybag_host.targets import open_session
@@ -36,8 +37,7 @@ def run(args):
             return
         chosen = [listing.choose(deleted, ref) for ref in args.refs]
         for record in chosen:
-            session.attempt(lambda link, r=record: link.undelete(r.kind, r.uid))
-            session.progressed()
+            session.attempt_once(lambda link, r=record: link.undelete(r.kind, r.uid), BadInput)
     args.out.document({"undeleted": [_fields(record) for record in chosen]})
     args.out.say("%s back" % count_text(len(chosen), "record"))
 

@@ -20,6 +20,7 @@ def add_parser(sub):
 
 
 def run(args):
+    from drybag.errors import NotFound
     from drybag_host.hub.pairing import require_sync
     from drybag_host.targets import open_session
 
@@ -27,7 +28,8 @@ def run(args):
         require_sync(session)
         session.attempt(lambda link: link.unpair())
         for ssid in args.forget_wifi:
-            session.attempt(lambda link, ssid=ssid: link.forget_network(ssid.encode()))
+            name = ssid.encode("utf-8", "surrogateescape")  # any bytes are a name
+            session.attempt_once(lambda link, name=name: link.forget_network(name), NotFound)
     args.out.document({"target": session.target, "paired": False})
     args.out.line("%s has forgotten its hub; its records are where they were" % session.target)
     return 0
