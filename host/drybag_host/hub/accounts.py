@@ -152,10 +152,21 @@ def devices(storage, owner=None):
     return list(scan_all(storage, "devices", "owner", (owner,)))
 
 
-def authenticate(storage, header):
-    """The row of the device that an Authorization header names. Raises WrongSecret, Revoked."""
+def device_named(header):
+    """The device that an Authorization header names, whether it is that one or not."""
+    return _parts_of(header)[1]
+
+
+def _parts_of(header):
+    """(scheme, device, secret) of an Authorization header, unchecked."""
     scheme, _, rest = header.partition(" ")
     device, _, secret = rest.strip().partition(".")
+    return scheme, device, secret
+
+
+def authenticate(storage, header):
+    """The row of the device that an Authorization header names. Raises WrongSecret, Revoked."""
+    scheme, device, secret = _parts_of(header)
     wrong = WrongSecret("this hub does not know the handset: pair it again")
     if scheme.lower() != "bearer" or len(device) != DEVICE_DIGITS or len(secret) != SECRET_CHARS:
         raise wrong

@@ -19,6 +19,7 @@ from drybag_host.hub.limits import Attempts, Buckets
 from drybag_host.hub.openapi import description
 from drybag_host.hub.refusals import Busy, NotThere, Unsound
 from drybag_host.hub.requests import answer_of, bytes_answer, in_thread, json_answer, read_body
+from drybag_host.hub.sending import Sending
 from drybag_host.hub.sessions import Sessions
 from drybag_host.hub.uploads import Uploads
 
@@ -47,7 +48,7 @@ class Hub:
         self.buckets = Buckets(rate, burst)
         self.attempts = Attempts()
         self.passwords = asyncio.Semaphore(PASSWORDS)
-        self._locks = {}
+        self.sending = Sending()
 
     async def job(self, work, after=None):
         """work() in the next batch of the storage; durable when this returns."""
@@ -62,21 +63,6 @@ class Hub:
 
         self.committer.submit(work, after, done)
         return await future
-
-    @contextlib.asynccontextmanager
-    async def alone(self, sha):
-        """One upload of a blob at a time."""
-        lock, users = self._locks.get(sha, (asyncio.Lock(), 0))
-        self._locks[sha] = lock, users + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[sha]
-            if users == 1:
-                del self._locks[sha]
-            else:
-                self._locks[sha] = lock, users - 1
 
     def limit(self, key):
         """Raises Busy when it asks too often."""
@@ -111,6 +97,9 @@ def _settle(future, error, result):
 async def sync(hub, request):
     data = await read_body(request, SYNC_BYTES)
     service = hub.service
+    if accounts.device_named(request.headers.get("authorization", "")) in hub.sending:
+        row = await in_thread(hub.device, request)
+        await hub.sending.end(row["device"])
 
     def take():
         return service.take(hub.device(request), data)

@@ -7,6 +7,7 @@ from starlette.responses import StreamingResponse
 from drybag_host.hub.ownerapi import owner_of
 from drybag_host.hub.refusals import NotThere, Refused, Unsound
 from drybag_host.hub.requests import body_length, in_thread, json_answer, pieces
+from drybag_host.hub.sending import LINK
 from drybag_host.hub.uploads import MAX_BLOB_BYTES
 
 __all__ = ["ROUTES"]
@@ -36,7 +37,7 @@ async def put_blob(hub, request):
     size, offset = _number(request, "size"), _number(request, "offset")
     length = body_length(request, MAX_BLOB_BYTES)
     uploads = hub.uploads
-    async with hub.alone(sha):
+    async with hub.sending.upload(device["device"], sha, request.scope.get(LINK)) as under_way:
         whole = await in_thread(uploads.check, owner, sha, size, offset, length)
         if whole:
             return json_answer({"have": size, "complete": True}, headers=_closing(length))
@@ -44,11 +45,15 @@ async def put_blob(hub, request):
         try:
             async for data in pieces(request, length):
                 held += data
+                under_way.came += len(data)
                 if len(held) >= PIECE_BYTES:
                     data, held = bytes(held), bytearray()
+                    under_way.storing = True
                     have = await in_thread(uploads.add, owner, sha, size, have, data)
+                    under_way.storing = False
         finally:  # what came of a connection that broke is kept too
             if held or not size:
+                under_way.storing = True
                 have = await in_thread(uploads.add, owner, sha, size, have, bytes(held))
     return json_answer({"have": have, "complete": have == size})
 

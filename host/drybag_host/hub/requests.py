@@ -18,6 +18,7 @@ __all__ = ["answer_of", "body_length", "bytes_answer", "in_thread", "json_answer
 log = logging.getLogger("drybag.hub")
 
 GRACE_S = 30  # for the first bytes of a body
+SILENCE_S = 60  # without a byte of it
 LEAST_RATE = 512  # bytes a second, below which a client is too slow
 JSON_BYTES = 16_384
 UNREAD = "drybag.unread"  # in a scope: what had come of a body when its connection broke
@@ -39,20 +40,28 @@ def body_length(request, limit):
 
 async def pieces(request, length):
     """The body as it comes. Raises Unsound for one that is cut short or comes too slowly."""
-    got = 0
+    got, left_s = 0, GRACE_S + length / LEAST_RATE
+    while got < length:
+        message, waited_s = await _next_message(request, min(left_s, SILENCE_S))
+        left_s -= waited_s  # the time that the disk takes is not the client's
+        broken = message["type"] != "http.request"
+        data = request.scope.pop(UNREAD, b"") if broken else message.get("body", b"")
+        got += len(data)
+        if data:
+            yield data
+        if broken and got < length:
+            raise Unsound("the connection broke within the body")
+        if not broken and not message.get("more_body") and got != length:
+            raise Unsound("the body has another length than was said")
+
+
+async def _next_message(request, most_s):
+    """(message of the client, seconds that it took). Raises TooSlow."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
     try:
-        async with asyncio.timeout(GRACE_S + length / LEAST_RATE):
-            while got < length:
-                message = await request.receive()
-                broken = message["type"] != "http.request"
-                data = request.scope.pop(UNREAD, b"") if broken else message.get("body", b"")
-                got += len(data)
-                if data:
-                    yield data
-                if broken and got < length:
-                    raise Unsound("the connection broke within the body")
-                if not broken and not message.get("more_body") and got != length:
-                    raise Unsound("the body has another length than was said")
+        async with asyncio.timeout(most_s):
+            return await request.receive(), clock() - began
     except TimeoutError as error:
         raise TooSlow("the body came too slowly") from error
 

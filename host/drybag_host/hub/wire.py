@@ -3,9 +3,12 @@
 uvicorn itself waits for ever for the rest of a head, and takes one of any length.
 """
 
+import itertools
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from drybag_host.hub.requests import UNREAD
+from drybag_host.hub.sending import LINK
 
 __all__ = ["GuardedProtocol"]
 
@@ -17,6 +20,9 @@ TOO_LARGE = (
 )
 
 
+_numbers = itertools.count(1)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """A head has at most HEAD_BYTES and comes within HEAD_S seconds, or the connection ends."""
 
@@ -24,9 +30,18 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport):
         super().connection_made(transport)
+        self.number = next(_numbers)
+        if hasattr(transport, "set_read_buffer_limits"):
+            # TLS drops what it holds when a connection is reset. So it reads on only as the
+            # application does, and the rest waits in the kernel, which gives it up all the same.
+            transport.set_read_buffer_limits(high=1, low=0)
         self._head_bytes = 0
         self._in_head = True
         self._timer = self.loop.call_later(self.head_s, self._too_slow)
+
+    def abort(self):
+        """End it at once; what came and was not read yet is kept for who reads the body."""
+        self.transport.abort()
 
     def connection_lost(self, exc):
         self._stop_timer()
@@ -45,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self):
         super().on_message_begin()
+        self.scope[LINK] = self
         self._in_head = True
         if self._timer is None:
             self._timer = self.loop.call_later(self.head_s, self._too_slow)
