@@ -17,6 +17,7 @@ from drybag_host.hub.app import Hub, make_app
 from drybag_host.hub.blobstore import open_blobs
 from drybag_host.hub.certs import Certificates, host_names
 from drybag_host.hub.places import blobs_url, make_data, storage_url
+from drybag_host.hub.requests import in_thread
 from drybag_host.hub.service import Service
 from drybag_host.hub.storage import open_storage
 from drybag_host.hub.wire import GuardedProtocol
@@ -144,6 +145,7 @@ def _run(server, bound, hub):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _stop, server)
+        await in_thread(int)  # loads what it takes: a third of a second that nobody waits for
         notes = loop.create_task(_write_seen(hub))
         try:
             await server.serve(sockets=[bound])

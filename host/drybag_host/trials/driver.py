@@ -50,7 +50,11 @@ class Driver:
             return None
         try:
             if action[0] == "more":
-                return self._answer.read(_PIECE_BYTES)
+                piece = self._answer.read(_PIECE_BYTES)
+                if not piece and self._answer.length:  # the end came before its time
+                    self.close()
+                    return None
+                return piece
             kept = self._http is not None and action[0] != "put"
             try:
                 return self._request(*action)
