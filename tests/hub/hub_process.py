@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import json
 import os
 import signal
 import ssl
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from drybag_host.hub import accounts
 from drybag_host.hub.storage import open_storage
+from drybag_host.trials.server import announced
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse"
@@ -34,14 +34,12 @@ class HubProcess:
             "--listen", "127.0.0.1:%d" % self.port, "--json", *self.options,
         ]  # fmt: skip
         env = {**os.environ, "PYTHONPATH": "%s:%s" % (ROOT / "firmware" / "lib", ROOT / "host")}
-        self.log = open(self.data.parent / "hub.log", "ab")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=env)
-        text = b""
-        while not text.endswith(b"}\n"):
-            line = self.process.stdout.readline()
-            assert line, "the hub did not start: " + (self.data.parent / "hub.log").read_text()
-            text += line
-        said = json.loads(text)
+        log = self.data.parent / "hub.log"
+        with open(log, "ab") as errors:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, env=env
+            )
+        said = announced(self.process.stdout, log)
         self.port, self.url, self.fingerprint = said["port"], said["url"], said["ca_sha256"]
 
     def kill(self):

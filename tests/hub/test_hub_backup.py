@@ -110,6 +110,47 @@ def test_the_second_backup_writes_what_is_new(tmp_path):
     assert {g for g, _ in history} == {1, 2}
 
 
+def files_of(folder):
+    """{name: what shows that it was written again} of every file below it."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            seen = path.stat()
+            found[path.relative_to(folder).as_posix()] = seen.st_ino, seen.st_mtime_ns
+    return found
+
+
+def test_only_what_changed_is_written(tmp_path):
+    life = sample()
+    for n in range(20):
+        life.write(3, owner="o%d" % n, blob=True)
+    first = backup(life.storage, life.blobs, tmp_path)
+    assert first.owners_written == first.owners == 22
+    before = files_of(tmp_path)
+    life.write(1, owner="o7", uid=b"new", body=b"FN:new\n")
+    report = backup(life.storage, life.blobs, tmp_path)
+    changed = {name for name, seen in files_of(tmp_path).items() if before.get(name) != seen}
+    log = {name for name in changed if name.startswith("log/")}
+    own = {"owners/o7/" + name for name in ("records.jsonl", "manifest.json", "SHA256SUMS")}
+    assert changed - log == {"hub.json", "README.txt", "SHA256SUMS", *own}
+    assert len(log) == 2 and len(before) > 100  # the new segment and the word which is the last
+    assert (report.owners, report.owners_written) == (22, 1)
+    assert report.records_compared == report.records == first.records + 1
+    assert report.rows_compared > first.rows_compared and report.findings == []
+    assert verify_backup(str(tmp_path)).findings == []
+
+
+def test_an_owners_damaged_file_is_written_again(tmp_path):
+    life = sample()
+    backup(life.storage, life.blobs, tmp_path)
+    for name in ("records.jsonl", "README.txt", "SHA256SUMS", "tombstones.jsonl"):
+        path = tmp_path / "owners" / "ada" / name
+        path.write_bytes(path.read_bytes()[:-2] + b"?\n")
+        assert verify_backup(str(tmp_path)).findings
+        assert backup(life.storage, life.blobs, tmp_path).owners_written == 1
+        assert verify_backup(str(tmp_path)).findings == []
+
+
 def test_a_hub_that_is_written_to_meanwhile(tmp_path):
     life = sample()
 

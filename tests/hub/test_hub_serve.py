@@ -17,7 +17,9 @@ from hub_process import PASSWORD, HubProcess, Wire, ask, bearer
 
 from drybag import syncwire
 from drybag.layout import CONTACT
+from drybag_host.errors import HostError
 from drybag_host.hub import accounts
+from drybag_host.trials.server import HubServer
 
 CARD = b"VERSION:3.0\nFN:Ada\nTEL:1\n"
 
@@ -332,6 +334,14 @@ def test_two_hubs_do_not_share_a_folder(hub, tmp_path):
         capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 61 and b"another hub" in done.stderr
+
+
+def test_a_hub_that_does_not_start_says_why_to_who_waits_for_it(hub):
+    """Its error is a document within a document: not the address it would have said else."""
+    with pytest.raises(HostError, match="did not start: .*StorageInUse.*another hub"):
+        HubProcess(hub.data)
+    with pytest.raises(HostError, match="did not start"), HubServer(hub.data):
+        pass
 
 
 def test_sigkill_under_load_keeps_what_was_acknowledged(tmp_path):

@@ -6,6 +6,7 @@ renamed into place, the manifest last; the empty folder goes. `finish_commit` do
 steps again after a crash.
 """
 
+import hashlib
 import os
 from hashlib import sha256
 
@@ -73,30 +74,61 @@ class Contents:
 def write(path, contents, manifest):
     """Stage `.partial/new` from Contents; fills in the counts and files of the manifest.
 
-    Blobs must already be in place. Raises HostDiskFull, HostFile.
+    Blobs must already be in place. A file that stands there with the same bytes is not written.
+    Raises HostDiskFull, HostFile.
     """
     folder = os.path.join(path, NEW)
     disk.remove_tree(folder)
     disk.make_dirs(folder)
-    stored = [contents.stored[key] for key in sorted(contents.stored)]
-    tables = {
-        README: [README_TEXT.encode()],
-        RECORDS: [lines.pack_record(s.record, s.absent) for s in stored],
-        TOMBSTONES: [
-            lines.pack_tombstone(contents.tombstones[key]) for key in sorted(contents.tombstones)
-        ],
-        HISTORY: [lines.pack_history(*entry) for entry in contents.history],
-    }
     manifest.files = {}
-    for name, chunks in tables.items():
-        digest = sha256()
-        for chunk in chunks:
-            digest.update(chunk)
-        size = disk.write_file(os.path.join(folder, name), chunks)
-        manifest.files[name] = (size, digest.hexdigest())
-    _count(manifest, contents, stored)
+    for name, chunks in _tables(contents).items():
+        size, digest = _size_and_sha(chunks)
+        if _differs(os.path.join(path, name), size, digest):
+            disk.write_file(os.path.join(folder, name), chunks)
+        manifest.files[name] = (size, digest)
+    _count(manifest, contents)
     _list_blobs(path, manifest, contents)
     seal(path, manifest)
+
+
+def holds(path, contents, manifest):
+    """Does the finished backup, whose manifest that is, list these Contents and no others?"""
+    listed = manifest.files
+    if any(listed.get(name) != _size_and_sha(c) for name, c in _tables(contents).items()):
+        return False
+    blobs = {name for name in listed if name.startswith("blobs/")}
+    return blobs == {blob_name(sha) for sha in contents.blobs()}
+
+
+def _tables(contents):
+    """{file: its lines} of a generation."""
+    return {
+        README: [README_TEXT.encode()],
+        RECORDS: [lines.pack_record(s.record, s.absent) for s in _sorted(contents.stored)],
+        TOMBSTONES: [lines.pack_tombstone(record) for record in _sorted(contents.tombstones)],
+        HISTORY: [lines.pack_history(*entry) for entry in contents.history],
+    }
+
+
+def _sorted(by_key):
+    return [by_key[key] for key in sorted(by_key)]
+
+
+def _size_and_sha(chunks):
+    """As a manifest lists a file: (bytes, SHA-256 in hex)."""
+    digest = sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return sum(map(len, chunks)), digest.hexdigest()
+
+
+def _differs(path, size, digest):
+    """Is a file missing, or other than these bytes?"""
+    with disk.explained(path):
+        if not os.path.isfile(path) or os.path.islink(path) or os.path.getsize(path) != size:
+            return True
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != digest
 
 
 def seal(path, manifest):
@@ -141,13 +173,13 @@ def amend(path, backup, **values):
         disk.remove_tree(partial)
 
 
-def _count(manifest, contents, stored):
+def _count(manifest, contents):
     counts = {}
-    for entry in stored:
+    for entry in contents.stored.values():
         name = KIND_NAMES.get(entry.record.kind, str(entry.record.kind))
         counts[name] = counts.get(name, 0) + 1
     manifest.counts = counts
-    manifest.absent = sum(1 for entry in stored if entry.absent)
+    manifest.absent = sum(1 for entry in contents.stored.values() if entry.absent)
     manifest.tombstones = len(contents.tombstones)
     manifest.history = len(contents.history)
     manifest.generation += 1

@@ -347,7 +347,7 @@ def _show_moment(args, storage, read, hub, at_ms):
     owner = _one_owner(storage, args.owner)
     found = {"owner": owner, "at_ms": at_ms}
     if args.to:
-        manifest = write_owner(args.to, storage, owner, read, hub, _tool(args), at_ms)
+        manifest, _ = write_owner(args.to, storage, owner, read, hub, _tool(args), at_ms)
         found.update(dir=args.to, counts=manifest.counts, missing_blobs=manifest.missing_blobs)
         args.out.document(found)
         args.out.line("%s holds what stood at %s: %d records" % (

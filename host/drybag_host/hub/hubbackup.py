@@ -57,7 +57,7 @@ class BackupReport:
     def __init__(self):
         self.path = self.hub = self.line = self.compared_at = ""
         self.generation = self.last_lsn = self.segments = self.new_rows = 0
-        self.owners = self.records = self.versions = self.blobs = 0
+        self.owners = self.owners_written = self.records = self.versions = self.blobs = 0
         self.rows_compared = self.records_compared = self.changed_since = 0
         self.ca_sealed = False
         self.missing_blobs = []
@@ -197,10 +197,11 @@ def _write_owners(path, scratch, blobs, written_by, report, advance):
     """Each owner's folder, from the copy that was compared; then compared with it in turn."""
     for owner in checking.owners_in(scratch):
         folder = os.path.join(path, OWNERS, owner_folder(owner))
-        manifest = write_owner(folder, scratch, owner, blobs.read, report.hub, written_by)
+        manifest, written = write_owner(folder, scratch, owner, blobs.read, report.hub, written_by)
+        report.owners_written += written
         compared = _compare_owner(scratch, owner, folder, report)
         values = {"at": now_text(), "target": "scratch", "records": compared}
-        if not manifest.missing_blobs:
+        if not manifest.missing_blobs and (written or not manifest.restore_compared):
             generation.amend(folder, Backup(folder), restore_compared=values)
         for name in manifest.missing_blobs:
             report.missing_blobs.append(name)

@@ -70,10 +70,11 @@ def contents_of(storage, owner, at_ms=None, known=None, number=1):
 
 
 def write_owner(folder, storage, owner, read_blob, hub, written_by, at_ms=None):
-    """Write an owner's backup folder, or bring it up to date; the Manifest.
+    """Write an owner's backup folder, or bring it up to date; (Manifest, True if it was written).
 
     read_blob(sha): the whole blob, checked. What cannot be read is in manifest.missing_blobs. The
-    folder is read back before it counts. Raises BackupDamaged, BackupBusy, HostDiskFull.
+    folder is read back before it counts. One that holds all this already, whole, is left as it
+    is. Raises BackupDamaged, BackupBusy, HostDiskFull.
     """
     disk.make_dirs(folder)
     with disk.lock(folder):
@@ -86,15 +87,12 @@ def write_owner(folder, storage, owner, read_blob, hub, written_by, at_ms=None):
         number = manifest.generation + 1
         contents = contents_of(storage, owner, at_ms, known, number)
         _bring_blobs(folder, contents, read_blob)
-        account = storage.get("owners", [(owner,)])[0]
+        said = _whose(manifest)
+        _describe(manifest, contents, storage, owner, hub, at_ms)
+        if old and said == _whose(manifest) and generation.holds(folder, contents, manifest):
+            if old.verify().ok:
+                return manifest, False
         manifest.written_by = written_by
-        manifest.handset_id, manifest.handset_name = "hub-" + hub, owner
-        manifest.epoch = int(hub[:8], 16)
-        manifest.last_seq = account["pos"] if account and at_ms is None else max(
-            [r.seq for r in contents.present()] + [r.seq for r in contents.tombstones.values()],
-            default=0,
-        )  # fmt: skip
-        manifest.digest_count, manifest.digest = digest_of(contents.present())
         manifest.verified_at = now_text()
         manifest.restore_compared = None
         generation.write(folder, contents, manifest)
@@ -108,7 +106,25 @@ def write_owner(folder, storage, owner, read_blob, hub, written_by, at_ms=None):
         generation.commit(folder)
         partial = os.path.join(folder, PARTIAL)
         disk.remove_tree(partial)
-        return manifest
+        return manifest, True
+
+
+def _whose(manifest):
+    """What a manifest says of where its records are from, and how far they go."""
+    return (manifest.handset_id, manifest.handset_name, manifest.epoch, manifest.last_seq,
+            manifest.digest_count, manifest.digest)  # fmt: skip
+
+
+def _describe(manifest, contents, storage, owner, hub, at_ms):
+    account = storage.get("owners", [(owner,)])[0]
+    manifest.handset_id, manifest.handset_name = "hub-" + hub, owner
+    manifest.epoch = int(hub[:8], 16)
+    if account and at_ms is None:
+        manifest.last_seq = account["pos"]
+    else:
+        seqs = [r.seq for r in (*contents.present(), *contents.tombstones.values())]
+        manifest.last_seq = max(seqs, default=0)
+    manifest.digest_count, manifest.digest = digest_of(contents.present())
 
 
 def _bring_blobs(folder, contents, read_blob):

@@ -16,7 +16,7 @@ from drybag_host.hub import accounts
 from drybag_host.hub.certs import SERVER_NAME
 from drybag_host.hub.storage import open_storage
 
-__all__ = ["HubServer"]
+__all__ = ["HubServer", "announced", "tls_context"]
 
 _STOP_S = 20
 
@@ -49,13 +49,7 @@ class HubServer:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=errors, env=env, start_new_session=True
             )
-        text = b""
-        while not text.endswith(b"}\n"):
-            line = self.process.stdout.readline()
-            if not line:
-                raise HostError("the hub did not start: %s" % log.read_text()[-500:])
-            text += line
-        self.port = json.loads(text)["port"]
+        self.port = announced(self.process.stdout, log)["port"]
 
     def kill(self):
         """SIGKILL: nothing that follows runs."""
@@ -114,6 +108,23 @@ class HubServer:
                 accounts.add_owner(storage, owner, password, now_ms)
             device, secret = accounts.enrol(storage, owner, name, "", now_ms)
         return syncsettings.Hub("127.0.0.1", self.port, owner, device, secret, self.ca_der())
+
+
+def announced(stdout, log):
+    """What a hub says with --json when it begins to serve. Raises HostError if it does not."""
+    text, said = b"", None
+    while said is None:
+        line = stdout.readline()
+        if not line:
+            raise HostError(
+                "the hub did not start: %s" % (text + log.read_bytes()[-500:]).decode()
+            )
+        text += line
+        with contextlib.suppress(ValueError):  # there is more of the document
+            said = json.loads(text)
+    if "port" not in said:
+        raise HostError("the hub did not start: %s" % said.get("error", said))
+    return said
 
 
 def tls_context(ca_der):
