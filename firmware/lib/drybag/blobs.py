@@ -152,8 +152,8 @@ class Blobs:
             raise TooLarge("blob of %d bytes: at most %d" % (size, MAX_BLOB_CHUNKS * BLOB_DATA))
         if self.has(sha) and self.is_whole(sha):
             return BlobWriter(self, -1, sha, size)
-        self._make_room(chunks)
         log = self._log
+        log.closing(self._make_room, chunks)
         pool = log.pool
         taken = {n >> 12 for n in pool.number}  # also of sectors let go: a header may stand there
         blob = log.next_blob & _NUMBER_MASK
@@ -175,7 +175,7 @@ class Blobs:
         Frees nothing if a record that names blobs cannot be read: its blobs are not known.
         """
         log, pool = self._log, self._log.pool
-        if not pool.blobs or self._swept_at == log.next_seq:
+        if log.failed or not pool.blobs or self._swept_at == log.next_seq:
             return 0
         self._swept_at = log.next_seq
         named = set()
@@ -211,10 +211,15 @@ class Blobs:
         return [blob for blob, _, _ in copies]
 
     def store(self, blob, index, head, data):
-        """Write one chunk (header unit and data units) to a sector; raises NoSpace.
+        """Write one chunk (header unit and data units) to a sector; raises NoSpace, OSError and
+        JournalClosed.
 
         Others may have written since room was made for the blob: what is left must be left.
         """
+        self._log.check(0)
+        self._log.closing(self._store, blob, index, head, data)
+
+    def _store(self, blob, index, head, data):
         log = self._log
         self._make_room(1)
         while True:
@@ -236,11 +241,13 @@ class Blobs:
     def dropped(self, blob):
         pool = self._log.pool
         self._fresh.discard(blob)
+        if self._log.failed:
+            return
         sectors = array("H")
         for sector in range(len(pool.state)):
             if pool.state[sector] == IS_BLOB and pool.number[sector] >> 12 == blob:
                 sectors.append(sector)
-        pool.release_blobs(sectors, self._log.epoch)
+        self._log.closing(pool.release_blobs, sectors, self._log.epoch)
 
     @property
     def epoch(self):

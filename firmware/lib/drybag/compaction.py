@@ -127,9 +127,9 @@ class Compactor:
                 return self._damaged(number, position)
             return 1
         units = entry.units
-        self._position = segment.after(position, units)
         if entry.is_put() or (entry.is_kept() and log.index.counts[0]):
-            self._copy_if_live(number << 6 | position)
+            self._copy_if_live(number << 6 | position)  # NoSpace: it stays the next one
+        self._position = segment.after(position, units)
         return units
 
     def _live_slot(self, where):

@@ -198,24 +198,20 @@ class Journal(Readings):
     # --- writing, inside -------------------------------------------------------------------
 
     def _guarded(self, function, *args):
-        """Run a write; a flash that fails closes the journal: the next mount knows the truth."""
+        """Run a write and take what it changed into the index."""
         self._log.check()
-        result = self._closing_on_error(function, *args)
+        return self._log.closing(self._write, function, args)
+
+    def _write(self, function, args):
+        result = function(*args)
         if isinstance(result, tuple):  # one change; a batch has applied its own
             self._apply(result)
             result = self._log.next_seq - 1
         try:
-            self._closing_on_error(self._checkpointer.step)
+            self._checkpointer.step()
         except NoSpace:
             pass
         return result
-
-    def _closing_on_error(self, function, *args):
-        try:
-            return function(*args)
-        except OSError as error:
-            self._log.failed = "the flash failed (%s): mount the journal again" % error
-            raise
 
     def _check_put(self, kind, uid, size, blobs):
         self._log.check()
@@ -353,7 +349,7 @@ class Journal(Readings):
         log.agreed, before = seq, log.agreed
         pending.drop(log.index, seq)
         if 0 <= seq < before or set_back:
-            pending.collect(log, self._compactor.admit)
+            log.closing(pending.collect, log, self._compactor.admit)
 
     @property
     def last_seq(self):
@@ -389,13 +385,13 @@ class Journal(Readings):
     def checkpoint(self):
         """Write a whole checkpoint now, so that the next boot is as short as can be."""
         self._log.check()
-        self._closing_on_error(self._checkpointer.force, self._compactor.make_room)
+        self._log.closing(self._checkpointer.force, self._compactor.make_room)
 
     def refresh(self, slot):
         """For scrub: write the entry that index slot `slot` names afresh, if there is room."""
         if not self._log.failed:
             try:
-                self._closing_on_error(self._compactor.refresh, slot)
+                self._log.closing(self._compactor.refresh, slot)
             except NoSpace:
                 pass
 
@@ -406,7 +402,7 @@ class Journal(Readings):
             return
         if log.writer.number:  # else nothing was written since the last clean shutdown
             try:
-                self._closing_on_error(self._seal)
+                self._log.closing(self._seal)
             except NoSpace:
                 pass
         log.failed = "the journal is closed"

@@ -1,7 +1,7 @@
 """The log: open segment, index, where everything stands; append and read, no policy."""
 
 from drybag import layout, segment
-from drybag.errors import Damaged, JournalClosed, NoSpace
+from drybag.errors import Damaged, DrybagError, JournalClosed, NoSpace
 from drybag.index import Index, key_hash
 from drybag.layout import MAX_SALT, UNIT, LogHeader, unit_offset
 from drybag.pool import IS_LOG, Pool
@@ -61,6 +61,23 @@ class Log:
             raise JournalClosed(
                 "the numbers of this journal are used up: pull a backup, format, restore it"
             )
+
+    def closing(self, function, *args):
+        """Run what writes. Whatever ends it but a DrybagError may leave RAM and flash apart (no
+        memory in the middle of an entry, a dead chip): it closes the journal, and the next mount
+        knows the truth.
+        """
+        try:
+            return function(*args)
+        except DrybagError:
+            raise
+        except OSError as error:
+            self.failed = "the flash failed: mount the journal again"  # needs no memory
+            self.failed = "the flash failed (%s): mount the journal again" % error
+            raise
+        except BaseException:
+            self.failed = "a write was cut short: mount the journal again"
+            raise
 
     def skip_seqs(self, count):
         """Numbers that may have been seen and did not count are not given again."""
