@@ -206,6 +206,19 @@ def test_folder_with_other_things_is_refused(handset, tmp_path):
         pull(handset, tmp_path / "c")
 
 
+def test_a_file_that_cannot_be_replaced_stays_and_leaves_nothing(tmp_path, monkeypatch):
+    path = str(tmp_path / "file")
+    disk.replace_file(path, b"old")
+    for name in ("_write", "_sync", "_rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, name, lambda *_: (_ for _ in ()).throw(no_space()))
+            with pytest.raises(HostDiskFull):
+                disk.replace_file(path, b"new")
+        assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_bytes() == b"old"
+    disk.replace_file(path, b"secret", disk.PRIVATE)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
 # --- crashes of this computer ----------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ except ImportError:  # Windows: no flock, so no lock
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+PRIVATE = 0o600  # for what holds passwords: nobody else reads it, from its first byte on
 PIECE_BYTES = 1 << 18
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -51,10 +52,15 @@ def make_dirs(path):
         _sync_dir(parent)
 
 
-def write_file(path, chunks):
+def opener(mode):
+    """For open(): a file that is made gets these permissions, less the umask."""
+    return lambda path, flags: os.open(path, flags, mode)
+
+
+def write_file(path, chunks, mode=0o666):
     """Write a new file from bytes pieces and sync it; returns its size in bytes."""
     size_bytes = 0
-    with explained(path), open(path, "wb") as file:
+    with explained(path), open(path, "wb", opener=opener(mode)) as file:
         for chunk in chunks:
             _write(file, chunk)
             size_bytes += len(chunk)
@@ -62,11 +68,18 @@ def write_file(path, chunks):
     return size_bytes
 
 
-def replace_file(path, data):
-    """Write a whole small file so that either the old or the new one is there."""
+def replace_file(path, data, mode=0o666):
+    """Write a whole file so that either the old or the new one is there."""
     temporary = path + ".tmp"
-    write_file(temporary, [data])
-    rename(temporary, path)
+    with explained(path), contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    try:
+        write_file(temporary, [data], mode)
+        rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def rename(old, new):

