@@ -239,7 +239,7 @@ def test_what_is_remembered_of_backups_may_be_anything(data):
 def test_the_name_of_a_handset_is_no_path(tmp_path):
     manifest = Manifest()
     manifest.handset_id, manifest.verified_at = "../../x", "2027-01-14T08:00:00Z"
-    verified.note(tmp_path, "b", manifest)
+    verified.note(tmp_path, "b", manifest, None)
     assert verified.last(tmp_path, "../../x")["dir"] == os.path.abspath("b")
     assert [path.parent.name for path in tmp_path.rglob("*.json")] == ["verified"]
 

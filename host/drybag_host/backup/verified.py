@@ -9,6 +9,7 @@ import os
 import re
 
 from drybag_host.backup import disk
+from drybag_host.errors import HostError
 
 _MOST_BYTES = 65536
 _KEYS = {"handset": str, "dir": str, "epoch": int, "last_seq": int, "verified_at": str}
@@ -20,10 +21,9 @@ def _path(home, handset_id):
     return os.path.join(str(home), "verified", name + ".json")
 
 
-def note(home, folder, manifest):
-    """Remember a pull that was compared with the handset. Raises HostFile, HostDiskFull."""
+def note(home, folder, manifest, out):
+    """Remember a pull that was compared with the handset; a pull does not fail for it."""
     path = _path(home, manifest.handset_id)
-    disk.make_dirs(os.path.dirname(path))
     value = {
         "handset": manifest.handset_id,
         "dir": os.path.abspath(folder),
@@ -31,7 +31,11 @@ def note(home, folder, manifest):
         "last_seq": manifest.last_seq,
         "verified_at": manifest.verified_at,
     }
-    disk.replace_file(path, json.dumps(value).encode() + b"\n")
+    try:
+        disk.make_dirs(os.path.dirname(path))
+        disk.replace_file(path, json.dumps(value).encode() + b"\n")
+    except HostError as error:
+        out.warn("doctor will not know of this backup: %s" % error)
 
 
 def last(home, handset_id):

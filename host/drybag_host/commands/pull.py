@@ -32,7 +32,9 @@ def run(args):
     import time
 
     from drybag.errors import Damaged
+    from drybag_host.backup import verified
     from drybag_host.backup.pull import Pull
+    from drybag_host.emulator.files import drybag_home
     from drybag_host.targets import open_session
 
     started = time.monotonic()
@@ -41,7 +43,7 @@ def run(args):
         report = Pull(args.dir, session, args.out, args.adopt, args.repair, tool).run()
     seconds = time.monotonic() - started
     if report.verified:
-        _remember(args, report.manifest)
+        verified.note(drybag_home(), args.dir, report.manifest, args.out)
     args.out.document({"dir": args.dir, "seconds": round(seconds, 3), **report.fields()})
     _print(args, report, seconds)
     if report.missing or not report.verified:
@@ -53,18 +55,6 @@ def run(args):
             % (args.dir, len(report.missing))
         )
     return 0
-
-
-def _remember(args, manifest):
-    """For `drybag doctor`; a pull does not fail for it."""
-    from drybag_host.backup import verified
-    from drybag_host.emulator.files import drybag_home
-    from drybag_host.errors import HostError
-
-    try:
-        verified.note(drybag_home(), args.dir, manifest)
-    except HostError as error:
-        args.out.warn("doctor will not know of this backup: %s" % error)
 
 
 def _print(args, report, seconds):

@@ -49,7 +49,7 @@ def _after_pull(target, found, home, folder, out, tool):
         report = Pull(folder, session, out, adopt=True, written_by=tool).run()
     if not report.verified or report.missing:
         raise DrybagError("the backup in %s is not complete" % folder)
-    verified.note(home, folder, report.manifest)
+    verified.note(home, folder, report.manifest, out)
     records = sum(report.manifest.counts.values())
     name = found.details["name"]
     return RecordsElsewhere(
@@ -68,6 +68,5 @@ def _dump(target, row, home, name):
     with open_loader(target) as tool:
         data = tool.read(row["offset"], row["size"])
     disk.make_dirs(os.path.dirname(path))
-    disk.replace_file(path, data)
-    os.chmod(path, 0o600)  # the handset's own settings are among the records
+    disk.replace_file(path, data, disk.PRIVATE)  # the handset's settings are among the records
     return path

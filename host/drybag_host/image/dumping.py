@@ -1,7 +1,8 @@
 """Dumps: the raw `pim` partition, or the whole flash, into a file.
 
 Pieces go to FILE.part; FILE.part.json says of what, so that an interrupted dump goes on. Each
-piece is compared with a hash that the chip made; the file gets its name when it is whole.
+piece is compared with a hash that the chip made; the file gets its name when it is whole. Nobody
+else may read it, since Wi-Fi passwords and the secret for the hub are in it.
 """
 
 import json
@@ -39,12 +40,12 @@ def from_handset(session, path, advance_to=None, whole=False):
     for _ in range(_ROUNDS):
         state = {"handset": session.info.id, "boot": session.info.raw.get("boot"),
                  "last_seq": session.hello().last_seq, "size": size, "whole": whole}  # fmt: skip
-        part, had = _open_part(path, state, PIECE_SECTORS * SECTOR)
+        part, had = _open_part(path, state, PIECE_SECTORS * SECTOR, PIECE_SECTORS * SECTOR)
         resumed = resumed or had > 0
         with part:
             while part.tell() < size:
-                part.write(_piece(session, verb, part.tell() // SECTOR, size // SECTOR))
-                part.flush()
+                piece = _piece(session, verb, part.tell() // SECTOR, size // SECTOR)
+                _add(part, piece)
                 if advance_to:
                     advance_to(part.tell(), size)
         if session.hello().last_seq == state["last_seq"]:
@@ -145,8 +146,7 @@ def _read_on(tool, part, address, size, advance_to):
 
     for tries in range(_LOADER_TRIES):
         try:
-            part.write(tool.read(address + at, count, told))
-            part.flush()
+            _add(part, tool.read(address + at, count, told))
             return told(count, count)
         except (LinkLost, NotVerified):
             if tries == _LOADER_TRIES - 1:
@@ -175,19 +175,34 @@ def _pim(tool):
     return row.offset, row.size
 
 
-def _open_part(path, state, grain_bytes):
-    """(FILE.part open at its end, bytes it had) if it is of the same flash, else empty."""
+def _add(part, data):
+    """`data` at the end of FILE.part, on the disk when this returns."""
+    with disk.explained(part.name):
+        part.write(data)
+        part.flush()
+        os.fsync(part.fileno())
+
+
+def _open_part(path, state, grain_bytes, unsure_bytes=0):
+    """(FILE.part open at its end, bytes it had) if it is of the same flash, else empty.
+
+    `unsure_bytes`: so much at its end is read again, since a crash of this computer may have left
+    its length there and not its bytes.
+    """
     if os.path.lexists(path):
         raise HostFile("%s exists already" % path, "name another file")
     old = disk.read_file(path + ".part.json", 4096)
     had = 0
     with disk.explained(path):
         if old == _pack(state) and os.path.isfile(path + ".part"):
-            had = min(os.path.getsize(path + ".part"), state["size"])
-            had -= had % grain_bytes
+            had = min(os.path.getsize(path + ".part"), state["size"]) - unsure_bytes
+            had = max(0, had - had % grain_bytes)
         else:
             disk.replace_file(path + ".part.json", _pack(state))
-        part = open(path + ".part", "r+b" if had else "wb")  # noqa: SIM115 - the caller's
+        if not had and os.path.lexists(path + ".part"):
+            os.unlink(path + ".part")
+        mode, private = "r+b" if had else "wb", disk.opener(disk.PRIVATE)
+        part = open(path + ".part", mode, opener=private)  # noqa: SIM115 - the caller's
         part.truncate(had)
         part.seek(had)
     return part, had
@@ -218,6 +233,6 @@ def from_image(image, path, whole):
     if not whole:
         row = partitions.find(partitions.from_image(image), "pim")
         data = data[row.offset : row.offset + row.size]
-    disk.write_file(path + ".part", [data])
+    disk.write_file(path + ".part", [data], disk.PRIVATE)
     disk.rename(path + ".part", path)
     return len(data), sha256(data).hexdigest(), False
