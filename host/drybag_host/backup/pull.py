@@ -102,7 +102,7 @@ def digest_of(records):
     return count, "%064x" % acc
 
 
-def open_base(path, repair=False):
+def open_base(path, out, repair=False):
     """(Backup or None, findings) of what is there before a pull.
 
     Raises HostFile for a folder with other things in it, BackupDamaged unless `repair`.
@@ -111,7 +111,7 @@ def open_base(path, repair=False):
         if not _refuse_foreign(path, repair):
             return None, []
     base = Backup(path, tolerant=repair)
-    verdict = base.verify()
+    verdict = checked(base, out, "checking backup")
     if verdict.findings and not repair:
         first = verdict.findings[0]
         raise BackupDamaged(
@@ -120,6 +120,12 @@ def open_base(path, repair=False):
             findings=[f.fields() for f in verdict.findings],
         )
     return base, verdict.findings
+
+
+def checked(backup, out, label):
+    """The Verdict on a Backup, with a progress bar."""
+    with out.progress(label, backup.bytes_listed() or None, "bytes") as bar:
+        return backup.verify(bar.advance)
 
 
 def _refuse_foreign(path, repair):
@@ -163,7 +169,7 @@ class Pull:
         _refuse_foreign(self.path, self.repair)  # before a lock file is left in it
         with disk.lock(self.path):
             generation.finish_commit(self.path)
-            base, findings = open_base(self.path, self.repair)
+            base, findings = open_base(self.path, self.out, self.repair)
             self._plan(base, findings)
             contents, digest = self._receive()
             self._write(contents, digest)
@@ -352,7 +358,7 @@ class Pull:
         if self.report.added or self.report.changed or self.report.deleted:
             m.restore_compared = None
         generation.write(self.path, contents, m)
-        verdict = Backup(self.path, inside=generation.NEW).verify()
+        verdict = checked(Backup(self.path, inside=generation.NEW), self.out, "reading back")
         if verdict.findings or verdict.digest != m.digest:
             first = verdict.findings[0] if verdict.findings else None
             raise BackupDamaged(

@@ -76,10 +76,10 @@ def _restore(args, backup, records, damaged):
 
 def _check(args, backup):
     """Verify before anything is sent; True if a damaged backup is used all the same."""
+    from drybag_host.backup.pull import checked
     from drybag_host.errors import BackupDamaged
 
-    with args.out.progress("checking backup", backup.bytes_listed() or None, "bytes") as bar:
-        verdict = backup.verify(bar.advance)
+    verdict = checked(backup, args.out, "checking backup")
     if verdict.findings and not args.salvage:
         first = verdict.findings[0]
         raise BackupDamaged(

@@ -15,6 +15,7 @@ def add_parser(sub):
 
 
 def run(args):
+    from drybag_host.backup.pull import checked
     from drybag_host.backup.store import Backup
     from drybag_host.errors import BackupDamaged
     from drybag_host.output import count_text
@@ -23,8 +24,7 @@ def run(args):
     if is_dump(args.dir):
         return _dump(args)
     backup = Backup(args.dir, tolerant=True)
-    with args.out.progress("checking", backup.bytes_listed() or None, "bytes") as bar:
-        verdict = backup.verify(bar.advance)
+    verdict = checked(backup, args.out, "checking")
     _document(args, backup, verdict)
     for note in verdict.notes:
         args.out.say("note: " + note)
