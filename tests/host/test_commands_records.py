@@ -246,6 +246,11 @@ def test_show_raw_is_the_body(run, both):
     assert text.startswith("VERSION:3.0\nUID:anna\n") and "X-ODD;FOO=bar:kept\n" in text
 
 
+@pytest.mark.parametrize("option", ["--raw", "--history"])
+def test_what_is_of_one_record_needs_one(run, both, option):
+    assert run("show", both[1], option, code=2)["error"]["hint"] == "name its UID or REF"
+
+
 def test_show_history(run, both, handset, files):
     files[0].write_bytes(VCF.replace(b"1234567", b"7654321"))
     run("import", "emu:a", files[0])

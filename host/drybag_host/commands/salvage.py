@@ -33,7 +33,7 @@ def run(args):
         ("deletions", str(done.tombstones)),
         ("older versions", str(done.older_versions)),
         ("found in", "%s, %s" % (count_text(done.segments, "segment"),
-                                 count_text(done.entries, "entry").replace("entrys", "entries"))),
+                                 count_text(done.entries, "entry"))),
     ]  # fmt: skip
     if done.doubtful:
         rows.append(("in doubt", "%s, in %s/%s" % (

@@ -28,8 +28,11 @@ def add_parser(sub):
 
 def run(args):
     from drybag_host import listing
+    from drybag_host.errors import Usage
     from drybag_host.sources import open_source
 
+    if (args.raw or args.history) and not args.ref:
+        raise Usage("--raw and --history are of one record", "name its UID or REF")
     kind = listing.kind_number(args.kind)
     with open_source(args, args.salvage) as source:
         if args.ref:

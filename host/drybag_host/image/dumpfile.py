@@ -12,17 +12,17 @@ from drybag_host.image import filesystem, partitions
 MAX_BYTES = 256 << 20
 
 
-def read_bytes(path):
-    """The bytes of a regular file. Raises HostFile."""
+def read_bytes(path, kind=HostFile, hint="name a dump: drybag dump TARGET FILE"):
+    """The bytes of a regular file. Raises `kind` where it is none, or larger than any flash."""
     try:
         if not os.path.isfile(path):
-            raise HostFile("%s: no such file" % path, "name a dump: drybag dump TARGET FILE")
+            raise kind("%s: no such file" % path, hint)
         if os.path.getsize(path) > MAX_BYTES:
-            raise HostFile("%s: larger than any flash (%d MiB)" % (path, MAX_BYTES >> 20))
+            raise kind("%s: larger than any flash (%d MiB)" % (path, MAX_BYTES >> 20), hint)
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise HostFile("%s: %s" % (path, error.strerror)) from error
+        raise kind("%s: %s" % (path, error.strerror), hint) from error
 
 
 def table_of(path):

@@ -43,7 +43,6 @@ class Scan:
         self.epochs = Counter()
         self.newer = []
         self.damaged_chunks = []
-        self.spares = 0
 
 
 def scan(data, advance=None):
@@ -113,7 +112,7 @@ def _read_sector(image, place, prefix, out):
     if prefix and prefix[0] == layout.BLOB:
         _read_chunk(image, place, out)
     elif prefix and prefix[0] == layout.SPARE:
-        out.spares += 1
+        return
     elif prefix and prefix[0] == layout.LOG:
         header = layout.parse_log_header(image)
         if header is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from drybag_host.board_errors import BoardFileError, ForeignImage, ImageProblem
 
-from . import partitions
+from . import dumpfile, partitions
 from .board_model import CHIPS
 
 MAGIC = 0xE9
@@ -90,11 +90,7 @@ def _description(data):
 
 def read(path):
     """The Stock in a firmware file. Raises ImageProblem; also for another project's image."""
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ImageProblem("%s: %s" % (path, error.strerror)) from None
+    raw = dumpfile.read_bytes(path, ImageProblem, _GET_IT)
     try:
         return parse(raw, str(path))
     except ImageProblem as error:

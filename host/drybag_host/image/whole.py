@@ -5,7 +5,7 @@ from pathlib import Path
 
 from drybag_host.board_errors import BoardFileError, ImageProblem
 
-from . import filesystem, firmware, partitions, stock
+from . import dumpfile, filesystem, firmware, partitions, stock
 
 
 def parts(model, files, micropython=None, combined=False):
@@ -169,10 +169,7 @@ def _cut(raw, row):
 
 
 def _read(path):
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageProblem("%s: %s" % (path, error.strerror)) from None
+    return dumpfile.read_bytes(path, ImageProblem, "name a flash image")
 
 
 def _table(raw):
