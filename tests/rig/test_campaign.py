@@ -67,7 +67,7 @@ def test_a_full_campaign_has_every_workload_and_every_sequence():
 
 def test_a_sweep_that_would_be_the_very_same_again_is_left_out():
     """On a fresh volume there is nothing to update, to delete or to restore: each does nothing."""
-    same = ["seq.update.put", "seq.delete.put", "seq.restore.put"]
+    same = ["seq.put", "seq.update.put", "seq.delete.restore.put"]
     running = campaign.Campaign("journal", [Job(name) for name in [*same, "seq.put.put"]], 1)
     running.run()
     report = running.snapshot()
@@ -192,6 +192,27 @@ def check(acked):
     return None
 """
 
+# five records take more memory than there is
+HUNGRY = """
+import os
+
+def setup():
+    pass
+
+def step(n):
+    with open("/%d" % n, "w") as f:
+        f.write("x")
+    return n
+
+def check(acked):
+    for n in acked:
+        if str(n) not in os.listdir("/"):
+            return "gone: %d" % n
+    if len(acked) == 5:
+        bytearray(8 << 20)
+    return None
+"""
+
 
 @pytest.mark.parametrize("body, why", [
     ("raise KeyError(n)", "without any cut"),
@@ -204,6 +225,18 @@ def test_a_workload_that_does_not_work_is_named(tmp_path, body, why):
     report = campaign.run_campaign("app:%s" % app, jobs=1, silence_s=2.0)
     assert report.exit_code() == results.NOT_JUDGED and report.distinct == 0
     assert why in report.not_judged[0].why and report.not_judged[0].hint
+
+
+def test_a_state_that_finds_no_memory_is_the_only_one_not_judged(tmp_path):
+    app = tmp_path / "app.py"
+    app.write_text(HUNGRY)
+    job = Job("steps", budget=80, letters=jobs.CUTS)
+    running = campaign.Campaign("app:%s" % app, [job], 1, heap_bytes=4 << 20)
+    running.run()
+    report = running.snapshot()
+    unjudged = [item for item in report.not_judged if "memory" in item.why]
+    assert unjudged and all(item.id for item in unjudged)
+    assert len(report.not_judged) == len(unjudged) < report.distinct
 
 
 def test_a_worker_that_dies_leaves_that_state_not_judged(monkeypatch):

@@ -1,4 +1,4 @@
-"""Does the rig catch anything? Every known-bad variant of the journal must be caught."""
+"""Does the rig catch anything? Every known-bad variant of journal and sync must be caught."""
 
 import json
 
@@ -55,5 +55,15 @@ def test_the_command(capsys):
     assert cli.main(["rig", "gate", "--variant", "no-crc", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     (row,) = document["variants"]
+    assert row["part"] == "journal"
     assert row["caught"] and row["id"].startswith("r1:variant%3Ano-crc:puts:1:")
     assert document["exit_code"] == 0
+
+
+def test_the_table_says_what_the_variants_are_of():
+    rows = [gate.Row(name, variants.part_of(name), "", "puts") for name in variants.VARIANTS]
+    assert gate.title(rows) == "Known-bad variants of journal and sync"
+    of_sync = [row for row in rows if row.part == "sync"]
+    assert {row.variant for row in of_sync} >= {"agreed-before-answer", "reset-forgotten"}
+    assert "no-crc" not in {row.variant for row in of_sync}
+    assert gate.title(of_sync) == "Known-bad variants of sync"

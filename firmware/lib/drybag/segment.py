@@ -12,6 +12,7 @@ from drybag.layout import SECTOR, UNIT, Entry, next_position, unit_offset
 from drybag.port import const
 
 _COLUMNS = const(4)
+_UNIT = const(64)
 
 
 class Writer:
@@ -72,12 +73,13 @@ class Writer:
 
 def view_units(image, position, units, out):
     """Copy `units` data units from `position` on of a whole-sector `image` into `out`."""
-    at = 0
-    for _ in range(units):
-        offset = unit_offset(position)
-        out[at : at + UNIT] = image[offset : offset + UNIT]
-        at += UNIT
-        position = next_position(position)
+    view = memoryview(image)
+    for at in range(0, units << 6, _UNIT):
+        offset = (position & 15) << 8 | position >> 4 << 6  # unit_offset, without the call
+        out[at : at + _UNIT] = view[offset : offset + _UNIT]
+        position += 1
+        if position & 15 == 15 and position != 63:
+            position += 1
 
 
 def fits(position, units):
@@ -94,9 +96,13 @@ def parse(image, scratch, entry, start=1, resync=False):
     position = start
     view = memoryview(image)
     while position < 64:
-        offset = unit_offset(position)
-        if entry.parse(view[offset : offset + UNIT]) and fits(position, entry.units):
-            view_units(image, position, entry.units, scratch)
+        offset = (position & 15) << 8 | position >> 4 << 6
+        if (
+            image[offset] == layout.ENTRY_MAGIC
+            and entry.parse(view[offset : offset + _UNIT])
+            and fits(position, entry.units)
+        ):
+            view_units(view, position, entry.units, scratch)
             if entry.intact(scratch):
                 following = after(position, entry.units)
                 yield position
@@ -104,7 +110,9 @@ def parse(image, scratch, entry, start=1, resync=False):
                 continue
         if not resync:
             return
-        position = next_position(position)
+        position += 1
+        if position & 15 == 15 and position != 63:
+            position += 1
 
 
 def survey(image, scratch, entry, resync=True):
@@ -118,9 +126,8 @@ def survey(image, scratch, entry, resync=True):
 
 def after(position, units):
     """Data position `units` data units further on."""
-    for _ in range(units):
-        position = next_position(position)
-    return position
+    at = position - min(3, (position + 1) >> 4) + units  # the parities before it not counted
+    return at + min(3, at // 15)
 
 
 def rebuild_page(image, page, columns):
@@ -177,7 +184,8 @@ def heal(image, scratch, entry):
         for columns in range(1, _COLUMNS):
             _swap(image, page, keep, False)
             rebuild_page(image, page, columns)
-            if layout.parse_log_header(image):
+            is_other = image[256 * page : 256 * page + 3 * UNIT] != keep
+            if is_other and layout.parse_log_header(image):
                 count, _ = survey(image, scratch, entry)
                 if count > best:
                     best, choice = count, (page, columns)
@@ -204,9 +212,10 @@ def _ends_in_order(image, position, entry):
     for _ in range(units):
         if position < 64:
             position = next_position(position)
+    view = memoryview(image)
     while position < 64:
-        offset = unit_offset(position)
-        if image[offset : offset + UNIT] != blank:
+        offset = (position & 15) << 8 | position >> 4 << 6
+        if view[offset : offset + _UNIT] != blank:
             return False
         position += 1
     return True
@@ -219,9 +228,10 @@ def pages_behind(image, position, entry):
     if position < 64:
         parsed = entry.parse(image[offset : offset + UNIT])
         position = after(position, entry.units if parsed else 1)
+    blank, view = layout.BLANK, memoryview(image)
     while position < 64:
-        offset = unit_offset(position)
-        if image[offset : offset + UNIT] != layout.BLANK:
+        offset = (position & 15) << 8 | position >> 4 << 6
+        if view[offset : offset + _UNIT] != blank:
             pages.add(position & 15)
         position = next_position(position)
     return len(pages)
@@ -233,9 +243,11 @@ def read_entry(device, sector, position, scratch, entry):
     device.read(sector, unit_offset(position), view[:UNIT])
     if entry.parse(view) and fits(position, entry.units):
         at = position
-        for i in range(1, entry.units):
-            at = next_position(at)
-            device.read(sector, unit_offset(at), view[i * UNIT : (i + 1) * UNIT])
+        for start in range(_UNIT, entry.units << 6, _UNIT):
+            at += 1
+            if at & 15 == 15 and at != 63:
+                at += 1
+            device.read(sector, (at & 15) << 8 | at >> 4 << 6, view[start : start + _UNIT])
         if entry.intact(scratch):
             return True
     return False

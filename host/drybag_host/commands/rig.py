@@ -57,7 +57,7 @@ def _add_run(verbs):
         "--workload", action="append", metavar="NAME", help="only this one; may be repeated"
     )
     run.add_argument("--app", metavar="FILE", help="judge this MicroPython file, not our journal")
-    run.add_argument("--variant", metavar="NAME", help="a known-bad variant of the journal")
+    run.add_argument("--variant", metavar="NAME", help="a known-bad variant of journal or sync")
     run.add_argument("--failures", type=_positive, metavar="N", help="stop after so many")
     run.add_argument("--report", metavar="DIR", help="write an HTML page, JSON and JUnit XML")
     run.add_argument(

@@ -103,6 +103,7 @@ class Campaign:
         """Give a lane its next job, or none."""
         number, lane.job = next(self._jobs, (0, None))
         lane.number, lane.path, lane.sector, lane.deaths, lane.key = number, None, None, 0, None
+        lane.starved = False
         lane.collect = Collector(self.subject, self._seen)
         if lane.job:
             self._send(lane)
@@ -130,7 +131,21 @@ class Campaign:
         self._say("not judged", lane.collect.report.not_judged[-1])
         self._useless = 0 if lane.path else self._useless + 1
         self._fatal = self._fatal or self._useless > _MOST_USELESS
-        if lane.path is None or lane.deaths > _MOST_DEATHS:
+        if lane.path is None:
+            self._done(lane)
+        else:
+            self._after(lane)
+
+    def _go_on(self, lane):
+        """A state found no memory: a fresh worker goes on after it."""
+        lane.worker.kill()
+        lane.deaths += 1
+        self._after(lane)
+
+    def _after(self, lane):
+        """The states after the one that could not be judged, unless there were too many such."""
+        lane.starved = False
+        if lane.deaths > _MOST_DEATHS:
             self._done(lane)
         else:
             self._send(lane, lane.path.partition(":")[0])
@@ -158,13 +173,16 @@ class Campaign:
         elif mark == "=":
             lane.worker.busy = False
             collect.done(job, json.loads(value))
+            if lane.starved and lane.path:
+                return self._go_on(lane)
             if not (collect.report.failures or collect.report.not_judged):
                 self.swept.add(lane.key)
             self._done(lane)
 
     def _not_judged(self, lane, value):
         hint = HINTS["workload"]
-        if value.get("memory"):
+        lane.starved = bool(value.get("memory"))
+        if lane.starved:
             hint = HINTS["memory"]
         elif "OutsidePartition" in value["why"]:
             hint = HINTS["outside"]
@@ -185,6 +203,7 @@ class _Lane:
         self.path = None
         self.sector = None
         self.deaths = 0
+        self.starved = False
 
 
 def processors():

@@ -1,4 +1,4 @@
-"""Does the rig catch anything? Known-bad variants of the journal, each of which must be caught.
+"""Does the rig catch anything? Known-bad variants of journal and sync: each must be caught.
 
 A variant is caught when a state of its workload fails (or the workload itself does, uncut) and
 the journal as it is holds in the very same state: so it is the patch that was caught.
@@ -22,9 +22,11 @@ _BEFORE_ALL = "0c1"  # the state that is as the swept part found it
 
 @dataclass
 class Row:
-    """One variant. `id`: the state that caught it, after `states`; uncut: "" and 0."""
+    """One variant, of `part` "journal" or "sync". `id`: the state that caught it, after `states`;
+    uncut: "" and 0."""
 
     variant: str
+    part: str
     what: str
     workload: str
     caught: bool = False
@@ -65,7 +67,7 @@ def exit_code(rows):
 def try_variant(name):
     """Sweep the variant's workload until its first failure, and hold the journal against it."""
     workload, part = variants.WORKLOADS[name]
-    row = Row(name, variants.describe(name), workload)
+    row = Row(name, variants.part_of(name), variants.describe(name), workload)
     try:
         path, row.failure = _first_failure(row, Job(
             workload, _SEED, part=part, letters=CUTS, failures=1))  # fmt: skip
@@ -110,16 +112,22 @@ def _journal_holds(workload, path):
     return False
 
 
+def title(rows):
+    """What the table says above it."""
+    parts = [part for part in ("journal", "sync") if any(row.part == part for row in rows)]
+    return "Known-bad variants of " + " and ".join(parts)
+
+
 def table(rows):
-    """(columns, rows) for a table: variant, caught by, after how many states, how."""
+    """(columns, rows) for a table: variant, of what, caught by, after how many states, how."""
     cells = []
     for row in rows:
         if row.caught:
             where = row.id or "workload " + row.workload
         else:
             where = row.not_judged or "NOT CAUGHT"
-        cells.append((row.variant, where, "{:,}".format(row.states), row.failure))
-    return ("variant", "caught by", ">states", "as"), cells
+        cells.append((row.variant, row.part, where, "{:,}".format(row.states), row.failure))
+    return ("variant", "of", "caught by", ">states", "as"), cells
 
 
 def document(rows):

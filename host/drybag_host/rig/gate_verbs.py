@@ -5,8 +5,8 @@ def add_verbs(verbs):
     """Describe both; their modules are loaded when they run."""
     gate = verbs.add_parser(
         "gate",
-        help="try known-bad variants of the journal: each must be caught",
-        description="Patch known faults into the journal, one at a time, and sweep the workload "
+        help="try known-bad variants of journal and sync: each must be caught",
+        description="Patch known faults into journal and sync, one at a time, sweep the workload "
         "that should show each. Exit codes: 0 every variant was caught, 1 one was not, 3 one "
         "could not be judged.",
         epilog="example:\n  drybag rig gate\n  drybag rig gate --variant no-crc\n",
@@ -58,7 +58,7 @@ def run_gate(args):
         rows = gate.run_gate(wanted, args.jobs, lambda row: progress.advance())
     args.out.document(gate.document(rows))
     columns, cells = gate.table(rows)
-    args.out.table("Known-bad variants of the journal", columns, cells)
+    args.out.table(gate.title(rows), columns, cells)
     caught = sum(row.caught for row in rows)
     args.out.line("%d of %d caught" % (caught, len(rows)))
     return gate.exit_code(rows)

@@ -16,6 +16,7 @@ PROGRAM_BYTES = 64
 PAGE_BYTES = 256
 SECTOR_BYTES = 4096
 _PAGE_MASK = (1 << (8 * PAGE_BYTES)) - 1
+_BLANK = b"\xff" * PROGRAM_BYTES
 
 PROGRAM_STATES = ("clean", "prefix", "bits", "neighbour", "unstable")
 ERASE_STATES = ("clean", "erase-none", "erase-zeroed", "erase-partial", "unstable")
@@ -238,9 +239,11 @@ class NorFlash:
         n = len(data)
         old = self._page if n == PROGRAM_BYTES else bytearray(n)
         self._store.read_into(addr, old)
-        was = int.from_bytes(old, "little")
-        new = int.from_bytes(data, "little")
-        ok = new | was == was
+        ok = old == _BLANK  # as mostly: then there is nothing to compare
+        if not ok:
+            was = int.from_bytes(old, "little")
+            new = int.from_bytes(data, "little")
+            ok = new | was == was
         if not ok and not self._may_overprogram(addr):
             raise NorRuleError(
                 "program at 0x%x asks bits to go from 0 to 1: erase the sector first" % addr
@@ -252,7 +255,8 @@ class NorFlash:
             worn = self._worn.get(addr & ~(SECTOR_BYTES - 1))
             if worn is not None:
                 return self._end_worn(worn, addr)
-            self._settle(addr, new, n)
+            if self._unstable:
+                self._settle(addr, int.from_bytes(data, "little"), n)
             if not ok:
                 self.overprograms += 1
                 data = (new & was).to_bytes(n, "little")

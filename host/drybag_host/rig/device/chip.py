@@ -2,7 +2,7 @@
 
 import hashlib
 
-from drybag_host.emulator.rom.nor import NorFlash, NorPartition, NorRuleError
+from drybag_host.emulator.rom.nor import NorFlash, NorPartition, NorRuleError, PowerCut
 
 SECTOR = 4096
 EIO = -5
@@ -27,31 +27,39 @@ class LifePartition(NorPartition):
         self.reads = None
 
     def fast(self, memory):
-        """Reads may be served from `memory` as long as no cell is unstable."""
+        """Reads are served from `memory`, without the chip's own counters."""
         self._memory = memoryview(memory)
 
     def readblocks(self, block, buf, off=0):
         nor = self.nor
         if self.over or nor.dead:
             return EIO
-        n = len(buf)
         at = block * SECTOR + off
-        if at < 0 or at + n > self._size_bytes:
-            raise OutsidePartition("read of %d bytes at 0x%x: outside the partition" % (n, at))
+        end = at + len(buf)
+        if at < 0 or end > self._size_bytes:
+            raise OutsidePartition(
+                "read of %d bytes at 0x%x: outside the partition" % (len(buf), at)
+            )
         if self.reads is not None:
             count = self.reads.setdefault(block, [0, 0])
             count[0] += 1
-            count[1] += n
+            count[1] += len(buf)
+        buf[:] = self._memory[at:end]
         if nor._unstable:
-            return NorPartition.readblocks(self, block, buf, off)
-        buf[:] = self._memory[at : at + n]
+            nor._unsettle(at, buf)
         return 0
 
     def writeblocks(self, block, buf, off=None):
         if self.over:
             return EIO
         self._inside(block, len(buf), off or 0)
-        return NorPartition.writeblocks(self, block, buf, off)
+        if off is None:
+            return NorPartition.writeblocks(self, block, buf)
+        try:
+            self.nor.program(block * SECTOR + off, buf)
+        except (OSError, PowerCut):
+            return EIO
+        return 0
 
     def ioctl(self, op, arg=0):
         if op == 6:

@@ -7,6 +7,8 @@ from drybag_host.rig.device.hub_model import SETTING
 from drybag_host.rig.device.ops import text
 from drybag_host.rig.device.oracle import Problem, Version
 
+_HISTORIES = 8
+
 
 class Judging:
     """Mixed into JournalUser, whose `oracle`, `j`, `harm`, `_person` and `_judge_sync` it uses."""
@@ -21,7 +23,7 @@ class Judging:
     def _judge(self, deep):
         j, oracle = self.j, self.oracle
         found, bases = {}, {}
-        for record in self._all():
+        for record in self._all(deep):
             key = record.kind, record.uid
             if key in found:
                 return [Problem(model.RECORD_LOST, "%r once" % (key,), "twice")]
@@ -44,10 +46,14 @@ class Judging:
             problems = self._judge_history() or self._judge_changes()
         return problems
 
-    def _all(self):
-        """Every live record, the handset's own too."""
+    def _all(self, deep=True):
+        """Every live record, the handset's own too; unless `deep` those not by another walk."""
         yield from self.j.records()
-        yield from self.j.records(SETTING)
+        if deep:
+            yield from self.j.records(SETTING)
+        else:
+            for uid in self.j.settings():
+                yield self.j.get(SETTING, uid)
 
     def _tombstone_seq(self, kind, uid):
         newest = self.j.history(kind, uid)[:1]
@@ -68,7 +74,11 @@ class Judging:
         return text(*self.oracle.blobs[sha])
 
     def _judge_history(self):
-        for (kind, uid), known in self.oracle.ever.items():
+        ever = self.oracle.ever
+        keys = sorted(ever)
+        step = 1 + len(keys) // _HISTORIES  # each walks the log: some of many, others next time
+        for kind, uid in keys[self.oracle.revision % step :: step]:
+            known = ever[kind, uid]
             versions = self.j.history(kind, uid)
             for version in versions:
                 if not _is_known(version, known):

@@ -44,10 +44,9 @@ def _recovery(subject, chip, oracle, path):
     user = subject.user(twin, oracle.copy())
     recorder = Recorder(twin, user, oracle.copy())
     boot(user)
-    recorder.note("end", 0, None)
-    recorder.stop()
+    commands = recorder.end()
     twin.end_life()
-    return recorder.commands
+    return commands
 
 
 def replay(subject, workload, cuts, say):

@@ -56,10 +56,11 @@ class Sweeper:
         self.depth = deeper["depth"] if deeper else 1
         self.deep_every = max(1, deeper["every"]) if deeper else 1
         self.luck = deeper.get("seed", 0) if deeper else 0  # which recoveries are cut, and where
-        self.seen = set()
+        self.seen = Keys()
         self.judged = self.boots = 0
         self.scratch = bytearray(workload.sectors * SECTOR)
         self.chip = Chip(workload.sectors, self.scratch)
+        self._spare = []  # chips for the cuts of recoveries
 
     # -- tracing ---------------------------------------------------------------------------------
     def trace(self):
@@ -79,8 +80,7 @@ class Sweeper:
             for step in range(start, len(self.workload.ops)):
                 recorder.step = step
                 user.do(self.workload.ops[step])
-            recorder.note("end", 0, None)
-            recorder.stop()
+            commands = recorder.end()
             problems = user.judge(True)
         except MemoryError:
             raise
@@ -88,7 +88,7 @@ class Sweeper:
             raise CannotTrace("operation %d fails without any cut: %r" % (step, error))
         if problems:
             raise CannotTrace("wrong without any cut: %s" % (problems[0],))
-        return base, recorder.commands
+        return base, commands
 
     # -- sweeping --------------------------------------------------------------------------------
     def sweep(self, base, commands, chosen, path=(), first=0, last=None):
@@ -127,10 +127,9 @@ class Sweeper:
         if path[-1][1] == "r":
             flash ^= 1  # judged as damaged
         flash &= _KEY_MASK
-        if flash in self.seen:
+        if not self.seen.add(flash):
             self.sink.equal(path)
             return
-        self.seen.add(flash)
         place = "at rest"
         if path[-1][1] not in plan.REST and command.op != "end":
             place = self.subject.place(base.memory, command.op, command.addr, command.data)
@@ -144,7 +143,7 @@ class Sweeper:
         before = None
         if self._goes_deeper(path):
             before = Base(bytes(self.scratch), self.chip.faults()), oracle.copy()
-        problem, commands = self.life(self.chip, oracle.copy(), path)
+        problem, commands = self.life(self.chip, oracle.copy(), path, None, bool(before))
         if problem:
             if not self.sink.failure(path, problem):
                 raise Enough
@@ -170,9 +169,10 @@ class Sweeper:
             return plan.one_state(n + offset, command.op) if (n + offset) % every == 0 else ()
 
         kept = self.scratch, self.chip
-        self.scratch = bytearray(len(kept[0]))
-        self.chip = Chip(self.workload.sectors, self.scratch)
+        self.chip = self._spare.pop() if self._spare else Chip(self.workload.sectors)
+        self.scratch = self.chip.memory
         self.sweep(base, commands, chosen, path)
+        self._spare.append(self.chip)
         self.scratch, self.chip = kept
 
     def _until_stable(self, base, oracle, commands, path):
@@ -206,23 +206,22 @@ class Sweeper:
             quiet = quiet + 1 if shown == last else 0
             last = shown
 
-    def life(self, chip, oracle, path, tell=None):
-        """Boot, judge, epilogue: (Problem or None, the commands of the boot).
+    def life(self, chip, oracle, path, tell=None, record=True):
+        """Boot, judge, epilogue: (Problem or None, the commands of the boot if `record`).
 
         `tell(stage, user)` is called for a replay after each stage.
         """
         rng = Rng(path_seed(path))
         user = self.subject.user(chip, oracle)
         deep, plain, lives = rng.below(8) == 0, rng.below(8) == 0, 1 + (rng.below(4) == 0)
-        recorder = Recorder(chip, user, oracle.copy())
+        recorder = Recorder(chip, user, oracle.copy()) if record else None
         self.boots += 1
         problem = boot(user)
-        recorder.note("end", 0, None)
-        recorder.stop()
+        commands = recorder.end() if recorder else []
         if problem:
             if path[-1][1] in plan.REST and not oracle.live and not oracle.flight:
                 problem = None  # nothing to lose: reported and kept is right
-            return problem, recorder.commands
+            return problem, commands
         if tell:
             tell("booted", user)
         judge = user.judge_damaged if path[-1][1] == "r" else user.judge
@@ -231,7 +230,7 @@ class Sweeper:
             problems = self._again(user, judge)
         if not problems:
             problems = self._epilogue(user, rng, lives, judge, tell)
-        return (problems[0] if problems else None), recorder.commands
+        return (problems[0] if problems else None), commands
 
     def _again(self, user, judge):
         """Power off and on without a write: recovery twice gives the same."""
@@ -294,6 +293,24 @@ class Sweeper:
         return None
 
 
+class Keys:
+    """A set of ints in many small ones: none of them needs a large piece of a heap in pieces."""
+
+    def __init__(self):
+        self._sets = [None] * 256
+
+    def add(self, key):
+        """False if it was there."""
+        at = key & 255
+        if self._sets[at] is None:
+            self._sets[at] = set()
+        found = self._sets[at]
+        if key in found:
+            return False
+        found.add(key)
+        return True
+
+
 class Recorder:
     """Notes each flash command of a chip, with the oracle of that moment.
 
@@ -319,8 +336,11 @@ class Recorder:
             oracle = self._copy
         self.commands.append(Command(op, addr, data and bytes(data), oracle, self.step))
 
-    def stop(self):
+    def end(self):
+        """All commands, and one that stands for what comes after the last."""
+        self.note("end", 0, None)
         self._chip.nor.on_command = None
+        return self.commands
 
 
 def boot(user):

@@ -86,9 +86,11 @@ def sweep_key(base, commands, how):
     """Tells sweeps apart: the flash it begins with, every command, what the oracle knew then."""
     h = hashlib.sha256(base.memory)
     h.update(repr((base.faults, how)).encode())
+    step = commands[0].step
     for command in commands:
         oracle = command.oracle
-        h.update(repr((command.op, command.addr, command.step, len(command.data or b""))).encode())
+        begins, step = command.step != step, command.step  # its number is a matter of names
+        h.update(repr((command.op, command.addr, begins, len(command.data or b""))).encode())
         h.update(command.data or b"")
         h.update(oracle.mark)
         h.update(b"%d" % getattr(oracle, "stamp", 0))

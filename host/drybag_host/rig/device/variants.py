@@ -1,4 +1,4 @@
-"""The gate's known-bad variants of the journal: does the rig catch anything?
+"""The gate's known-bad variants of journal and sync: does the rig catch anything?
 
 Each is a small patch applied in memory, for good: one worker runs one subject. The gate runs a
 variant's workloads, most telling first, and stops at the first state that shows it.
@@ -64,10 +64,15 @@ WORKLOADS = {_name(row[0]): (row[1], row[2] if len(row) > 2 else (0, 1)) for row
 
 
 def apply(name):
-    """Patch the journal in this process. Raises ValueError where there is no such variant."""
+    """Patch it into this process. Raises ValueError where there is no such variant."""
     if name not in VARIANTS:
         raise ValueError("no variant '%s': there are %s" % (name, ", ".join(sorted(VARIANTS))))
     VARIANTS[name](Patch())
+
+
+def part_of(name):
+    """"sync" for what is wrong in the engine of sync, else "journal"."""
+    return "sync" if hasattr(sync, name.replace("-", "_")) else "journal"
 
 
 def describe(name):

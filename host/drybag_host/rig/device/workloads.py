@@ -9,6 +9,7 @@ from drybag_host.rig.device.ops import Workload, put, text
 
 SEQUENCE_SECTORS = 16
 STEPS = ("put", "update", "delete", "batch", "photo", "seal", "compaction", "restore", "full")
+_OF_SOMETHING = ("update", "delete", "restore")  # nothing, where nothing is there yet
 BOOT = ("boot",)
 _CHURNED = 54
 _MAX_NUMBER = 0x3FFFFFF
@@ -41,12 +42,14 @@ def workload(name, seed=1):
 
 def _sequence(name):
     """`seq.put.seal`: on a fresh volume; only the last operation is swept, since those before it
-    are swept as sequences of their own."""
-    ops = [BOOT]
-    for n, step in enumerate(name.split(".")[1:]):
+    are swept as sequences of their own. Steps are numbered from the first that finds something to
+    do, so that `seq.delete.put` is known to be `seq.put` once it was traced."""
+    ops, n = [BOOT], 0
+    for step in name.split(".")[1:]:
         if step not in STEPS:
             raise ValueError("no operation '%s' in a sequence" % step)
         ops.append(_step(step, n))
+        n += bool(n) or step not in _OF_SOMETHING
     return Workload(name, SEQUENCE_SECTORS, ops, len(ops) - 1)
 
 
