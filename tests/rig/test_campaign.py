@@ -267,7 +267,10 @@ def test_ctrl_c_leaves_a_report_and_resume_goes_on(tmp_path, stop):
     command = [sys.executable, "-m", "drybag_host.cli"]
     running = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, env=env)
     saved = Path(os.environ["DRYBAG_HOME"]) / "rig" / "campaign.json"
-    time.sleep(2)
+    children = Path("/proc/%d/task/%d/children" % (running.pid, running.pid))
+    while not children.read_text():  # its workers
+        time.sleep(0.05)
+    time.sleep(1)
     running.send_signal(stop)
     first = json.loads(running.communicate(timeout=60)[0])
     assert running.returncode == 130 and first["partial"] and saved.exists()
@@ -292,3 +295,24 @@ def test_ctrl_c_leaves_a_report_and_resume_goes_on(tmp_path, stop):
 def test_resume_of_nothing_is_named(capsys):
     assert drybag("run", "--resume") == 2
     assert "nothing to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, what", [
+    (["--soak", "x"], "minutes, a number above 0"), (["--soak", "-1"], "a number above 0"),
+    (["--jobs", "0"], "a whole number above 0"), (["--seed", "1.5"], "a whole number from 0"),
+    (["--depth", "9"], "1 to 8, or until-stable"), (["--failures", "none"], "above 0"),
+    (["--target", "emu:x", "--cuts", "few"], "a whole number above 0"),
+])  # fmt: skip
+def test_a_number_that_is_none_is_told_what_it_should_be(capsys, words, what):
+    assert drybag("run", *words) == 2
+    said = capsys.readouterr().err
+    assert what in said and "'%s'" % words[-1] in said
+
+
+def test_an_app_that_lacks_a_part_is_told_which(tmp_path, capsys):
+    app = tmp_path / "app.py"
+    app.write_text("def setup():\n    pass\n")
+    assert drybag("run", "--app", app) == 3
+    said = "".join(capsys.readouterr())
+    assert "app.py has no function step()" in said and "check(acked)" in said
+    assert "ValueError" not in said

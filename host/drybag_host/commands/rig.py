@@ -1,5 +1,7 @@
 """`drybag rig`: cut the power at every flash command, boot, and see that nothing is lost."""
 
+from drybag_host.rig import arguments
+
 ORDER = 80
 
 
@@ -45,12 +47,14 @@ def _add_run(verbs):
         help="every state of every workload",
     )  # fmt: skip
     length.add_argument(
-        "--soak", type=_minutes, metavar="MINUTES", help="seed after seed for so long"
+        "--soak", type=arguments.minutes, metavar="MINUTES", help="seed after seed for so long"
     )
-    run.add_argument("--seed", type=_number, metavar="N", help="of the long workloads (1)")
-    run.add_argument("--jobs", type=_positive, metavar="N", help="workers (one a core)")
     run.add_argument(
-        "--depth", type=_depth, metavar="D",
+        "--seed", type=arguments.number, metavar="N", help="of the long workloads (1)"
+    )
+    run.add_argument("--jobs", type=arguments.positive, metavar="N", help="workers (one a core)")
+    run.add_argument(
+        "--depth", type=arguments.depth, metavar="D",
         help="1, 2, 3: cut recovery too, and the recovery after that; or until-stable",
     )  # fmt: skip
     run.add_argument(
@@ -58,7 +62,7 @@ def _add_run(verbs):
     )
     run.add_argument("--app", metavar="FILE", help="judge this MicroPython file, not our journal")
     run.add_argument("--variant", metavar="NAME", help="a known-bad variant of journal or sync")
-    run.add_argument("--failures", type=_positive, metavar="N", help="stop after so many")
+    run.add_argument("--failures", type=arguments.positive, metavar="N", help="stop after so many")
     run.add_argument("--report", metavar="DIR", help="write an HTML page, JSON and JUnit XML")
     run.add_argument(
         "--resume", action="store_true", help="go on with the campaign that was stopped"
@@ -88,7 +92,7 @@ def _add_shrink(verbs):
     )
     shrink.add_argument("id", metavar="ID", help="a state that fails")
     shrink.add_argument(
-        "--minutes", type=_minutes, default=2.0, metavar="M", help="at most (%(default)g)"
+        "--minutes", type=arguments.minutes, default=2.0, metavar="M", help="at most (%(default)g)"
     )
     shrink.set_defaults(rig_run=_shrink)
 
@@ -105,40 +109,11 @@ def _add_image(verbs):
     image.add_argument("id", metavar="ID", help="as 'rig run' printed it")
     image.add_argument("file", metavar="FILE", help="the image")
     image.add_argument(
-        "--depth", type=_positive, metavar="K", help="after so many of the id's cuts (all)"
-    )
+        "--depth", type=arguments.positive, metavar="K",
+        help="after so many of the id's cuts (all)",
+    )  # fmt: skip
     image.add_argument("--board", metavar="B", help="the whole flash of this board")
     image.set_defaults(rig_run=_image)
-
-
-def _number(text):
-    number = int(text)
-    if not 0 <= number < 1 << 31:
-        raise ValueError(text)
-    return number
-
-
-def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-def _minutes(text):
-    minutes = float(text)
-    if not 0 < minutes < 1e6:
-        raise ValueError(text)
-    return minutes
-
-
-def _depth(text):
-    if text == "until-stable":
-        return 0
-    number = _positive(text)
-    if number > 8:
-        raise ValueError(text)
-    return number
 
 
 def run(args):

@@ -1,5 +1,7 @@
 """The options of `drybag rig run` for boards, and `drybag rig switches`; imports little."""
 
+from drybag_host.rig import arguments
+
 # the destinations of the options that mean a campaign on the emulated flash
 FLASH_ONLY = ("mode", "soak", "depth", "workload", "app", "variant", "resume")
 
@@ -26,10 +28,10 @@ def add_arguments(parser):
         "--power-config", metavar="FILE", help="settings of the switches, instead of power.toml"
     )
     length = group.add_mutually_exclusive_group()
-    length.add_argument("--cuts", type=_positive, metavar="N", help="how many cuts (100)")
-    length.add_argument("--minutes", type=_duration, metavar="M", help="or for how long")
+    length.add_argument("--cuts", type=arguments.positive, metavar="N", help="how many cuts (100)")
+    length.add_argument("--minutes", type=arguments.minutes, metavar="M", help="or for how long")
     group.add_argument(
-        "--boot-timeout", type=_duration, default=30.0, metavar="SECONDS",
+        "--boot-timeout", type=arguments.seconds, default=30.0, metavar="SECONDS",
         help="how long the board may take to boot (%(default)g)",
     )  # fmt: skip
     group.add_argument(
@@ -40,20 +42,6 @@ def add_arguments(parser):
         "--keep-records", action="store_true",
         help="leave the rig's own records (uid drybag-rig-...) on the handset",
     )  # fmt: skip
-
-
-def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-def _duration(text):
-    number = float(text)
-    if not 0 < number < 1e6:
-        raise ValueError(text)
-    return number
 
 
 def add_switches(verbs):

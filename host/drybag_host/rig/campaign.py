@@ -19,6 +19,7 @@ HINTS = {
     % (HEAP_BYTES >> 20),
     "died": "run it again with --jobs 1; if it comes back, report the id",
     "workload": "run it without any cut first: it must be right there",
+    "app": "mend the file: it has setup(), step(n) and check(acked), and runs on MicroPython",
     "outside": "a board would have harmed another partition: mend the code that computes places",
 }
 
@@ -184,6 +185,8 @@ class Campaign:
         lane.starved = bool(value.get("memory"))
         if lane.starved:
             hint = HINTS["memory"]
+        elif value.get("fatal") and self.subject.startswith("app:"):
+            hint = HINTS["app"]
         elif "OutsidePartition" in value["why"]:
             hint = HINTS["outside"]
         self._fatal = self._fatal or bool(value.get("fatal"))

@@ -1,5 +1,7 @@
 """The verbs `drybag rig gate` and `drybag rig compare`."""
 
+from drybag_host.rig import arguments
+
 
 def add_verbs(verbs):
     """Describe both; their modules are loaded when they run."""
@@ -14,7 +16,7 @@ def add_verbs(verbs):
     gate.add_argument(
         "--variant", action="append", metavar="NAME", help="only this one; may be repeated"
     )
-    gate.add_argument("--jobs", type=_positive, metavar="N", help="workers (one a core)")
+    gate.add_argument("--jobs", type=arguments.positive, metavar="N", help="workers (one a core)")
     gate.set_defaults(rig_run=run_gate)
     _add_compare(verbs)
 
@@ -32,22 +34,19 @@ def _add_compare(verbs):
         "--app", action="append", default=[], metavar="FILE", help="compare this one too"
     )
     compare.add_argument(
-        "--states", type=_positive, default=2000, metavar="N",
+        "--states", type=arguments.positive, default=2000, metavar="N",
         help="about so many states of each of the two workloads (%(default)d)",
     )  # fmt: skip
     compare.add_argument("--full", action="store_true", help="every state")
-    compare.add_argument("--seed", type=int, default=1, metavar="N", help="which states (1)")
-    compare.add_argument("--jobs", type=_positive, metavar="N", help="workers (one a core)")
+    compare.add_argument(
+        "--seed", type=arguments.number, default=1, metavar="N", help="which states (1)"
+    )
+    compare.add_argument(
+        "--jobs", type=arguments.positive, metavar="N", help="workers (one a core)"
+    )
     compare.add_argument("--report", metavar="DIR", help="write an HTML page, JSON and JUnit XML")
     compare.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     compare.set_defaults(rig_run=run_compare)
-
-
-def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def run_gate(args):

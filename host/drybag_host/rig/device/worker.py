@@ -54,7 +54,8 @@ def serve(lines, subject_name):
     try:
         subject = open_subject(subject_name)
     except Exception as error:
-        lines.say("?", {"why": "%s: %r" % (subject_name, error), "fatal": True})
+        why = str(error) if isinstance(error, ValueError) else "%s: %r" % (subject_name, error)
+        lines.say("?", {"why": why, "fatal": True})
         return
     while True:
         text = lines.read()
