@@ -189,7 +189,9 @@ def _summary(args, reading, result, seconds):
 
 def finish(reading, result):
     """The exit code 0, or the error that says what is missing."""
-    hint = "--keep-unreadable keeps such pieces verbatim as notes"
+    hint = "correct what is named and run it again"
+    if any(problem.raw for problem in reading.problems):
+        hint = "--keep-unreadable keeps such pieces verbatim as notes"
     if result is None:
         if reading.problems:
             raise BadInput("nothing in these files could be read; nothing was sent")

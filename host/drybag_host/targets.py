@@ -73,9 +73,17 @@ def add_link_options(parser):
         "--start", action="store_true", help="start the emulated board if it is stopped"
     )
     group.add_argument(
-        "--wait", type=float, default=WAIT_S, metavar="SECONDS",
+        "--wait", type=seconds, default=WAIT_S, metavar="SECONDS",
         help="how long to wait for a handset that goes away meanwhile (%(default)s)",
     )  # fmt: skip
+
+
+def seconds(text):
+    """For argparse: a time in seconds, 0 to a year."""
+    value = float(text)
+    if not 0 <= value <= 366 * 86400:
+        raise ValueError(text)
+    return value
 
 
 def add_speed(parser):

@@ -262,12 +262,17 @@ def test_show_history(run, both, handset, files):
 
 @pytest.mark.parametrize(
     "words",
-    [["find"], ["find", "--from", "never"], ["find", "--from", "2025-02-01", "--to", "2025-01-01"],
-     ["show", "--kind", "pets"], ["find", "x", "--kind", "pets"]],
+    [["find"], ["find", "--from", "never"], ["find", "--to", "2025-02-30"],
+     ["find", "--from", "2025-02-01", "--to", "2025-01-01"],
+     ["show", "--kind", "pets"], ["find", "x", "--kind", "pets"], ["find", "x", "--wait", "nan"]],
     ids=" ".join,
 )  # fmt: skip
 def test_words_that_make_no_sense(run, both, words):
     assert run(words[0], both[1], *words[1:], code=2)["error"]["class"] == "Usage"
+
+
+def test_verify_of_a_handset_says_what_does_that(run, both):
+    assert "drybag scrub emu:a" in run("verify", both[0], code=2)["error"]["hint"]
 
 
 def test_delete_and_undelete(run, both, handset):

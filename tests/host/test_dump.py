@@ -55,6 +55,12 @@ def test_the_file_is_the_flash(sim, tmp_path):
     assert len(DumpSource(path).records()) == 20
 
 
+def test_into_the_folder_one_is_in(sim, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dumping.from_handset(session(sim), "pim.bin")
+    assert os.listdir() == ["pim.bin"]
+
+
 def test_it_goes_on_where_it_stopped(sim, tmp_path):
     path = str(tmp_path / "pim.bin")
 

@@ -86,9 +86,10 @@ def rename(old, new):
     """Rename a file or folder, replacing a file; both folders are synced."""
     with explained(new):
         _rename(old, new)
-        _sync_dir(os.path.dirname(new))
-        if os.path.dirname(old) != os.path.dirname(new) and os.path.isdir(os.path.dirname(old)):
-            _sync_dir(os.path.dirname(old))
+        before, after = [os.path.dirname(path) or os.curdir for path in (old, new)]
+        _sync_dir(after)
+        if before != after and os.path.isdir(before):
+            _sync_dir(before)
 
 
 def remove_tree(path):

@@ -61,8 +61,9 @@ def _dates(args):
         ("--from", args.low, "00010101"),
         ("--to", args.high, "99991231"),
     ):
-        date = parse_date((text or default).replace("-", "").replace(":", "").encode())
-        if date is None:
+        plain = (text or default).replace("-", "").replace(":", "")
+        date = parse_date(plain.encode("utf-8", "replace"))
+        if date is None or not _is_day(date):
             raise Usage("%s %s is no date" % (option, text), "write it as 2025-01-31")
         out.append(date)
     low, high = out
@@ -71,6 +72,20 @@ def _dates(args):
     if high <= low:
         raise Usage("--to is before --from")
     return low, high
+
+
+def _day(value):
+    """The day of a date as comparable bytes. Raises ValueError where no calendar has it."""
+    from datetime import date
+
+    return date(int(value[:4]), int(value[4:6]), int(value[6:8]))
+
+
+def _is_day(value):
+    try:
+        return bool(_day(value))
+    except ValueError:
+        return False
 
 
 def _search(source, text, kind, dates):
@@ -99,12 +114,10 @@ def _on_these_days(source, found, low, high):
 
     Events that cannot be unrolled stay, and so do all where the range is longer than a year.
     """
-    from datetime import date
-
     from drybag.records import properties
 
     recurring = [r for r in found if any(True for _ in properties(r.body, (b"RRULE", b"RDATE")))]
-    first, last = [date(int(d[:4]), int(d[4:6]), int(d[6:8])) for d in (low, high)]
+    first, last = _day(low), _day(high)
     days = (last - first).days + (len(high) > 8)
     if not recurring or days > MAX_DAYS:
         return found

@@ -17,12 +17,18 @@ def add_parser(sub):
 def run(args):
     from drybag_host.backup.pull import checked
     from drybag_host.backup.store import Backup
-    from drybag_host.errors import BackupDamaged
+    from drybag_host.errors import BackupDamaged, Usage
     from drybag_host.output import count_text
     from drybag_host.sources import is_dump
+    from drybag_host.virtual import is_virtual
 
     if is_dump(args.dir):
         return _dump(args)
+    if is_virtual(args.dir) or args.dir.startswith(("/dev/", "auto")):
+        raise Usage(
+            "%s is a handset; this is for backups and dumps" % args.dir,
+            "drybag scrub %s checks what is on it" % args.dir,
+        )
     backup = Backup(args.dir, tolerant=True)
     verdict = checked(backup, args.out, "checking")
     _document(args, backup, verdict)

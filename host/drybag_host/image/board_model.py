@@ -70,7 +70,9 @@ def load_file(path):
     path = Path(path)
     try:
         raw = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BoardFileError("%s: %s" % (path, error.strerror)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BoardFileError("%s: %s" % (path, error)) from None
     raw = {"micropython": _GENERIC.get(str(raw.get("chip")), "ESP32_GENERIC"), **raw}
     for field, kind in {**_FIELDS, **_OPTIONAL}.items():

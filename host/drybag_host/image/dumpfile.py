@@ -16,7 +16,8 @@ def read_bytes(path, kind=HostFile, hint="name a dump: drybag dump TARGET FILE")
     """The bytes of a regular file. Raises `kind` where it is none, or larger than any flash."""
     try:
         if not os.path.isfile(path):
-            raise kind("%s: no such file" % path, hint)
+            there = os.path.lexists(path)
+            raise kind("%s: %s" % (path, "no regular file" if there else "no such file"), hint)
         if os.path.getsize(path) > MAX_BYTES:
             raise kind("%s: larger than any flash (%d MiB)" % (path, MAX_BYTES >> 20), hint)
         with open(path, "rb") as file:
