@@ -94,6 +94,9 @@ class SimBoard:
     def since_ms(self, ticks):
         return self.ticks_ms() - ticks
 
+    def ago_ms(self, ms):
+        return self.ticks_ms() - ms
+
     def uptime_s(self):
         return 0
 

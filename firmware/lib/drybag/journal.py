@@ -395,6 +395,16 @@ class Journal(Readings):
             except NoSpace:
                 pass
 
+    @property
+    def cut_short(self):
+        """A write broke off, and what the index knows of it may not be what is on the flash: reads
+        go on, but only the next mount knows all."""
+        return self._log.cut_short
+
+    def abandon(self):
+        """No more writes: the partition is mounted anew."""
+        self._log.failed = self._log.failed or "the journal was mounted again"
+
     def close(self):
         """Clean shutdown: the next boot has nothing to recover. Writing is over."""
         log = self._log

@@ -48,6 +48,7 @@ class Log:
         self.last_ckpt_id = 0  # also of one that was begun and never finished
         self.units_written = 0
         self.failed = None
+        self.cut_short = False
         self._rev = 0
         self.lost = []
         self.damaged = []
@@ -72,10 +73,12 @@ class Log:
         except DrybagError:
             raise
         except OSError as error:
+            self.cut_short = True
             self.failed = "the flash failed: mount the journal again"  # needs no memory
             self.failed = "the flash failed (%s): mount the journal again" % error
             raise
         except BaseException:
+            self.cut_short = True
             self.failed = "a write was cut short: mount the journal again"
             raise
 

@@ -20,6 +20,7 @@ _FRAME_GAP_MS = const(500)
 _WAIT_MS = const(500)
 _TICK_MS = const(250)
 _QUIET_MS = const(3000)
+_DAY_MS = const(86400000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
 _LINK = ("handset.verbs", "handset.link", "drybag.protocol", "drybag.scrub")
@@ -55,6 +56,8 @@ class App:
     # -- the journal --------------------------------------------------------------------------
     def mount(self):
         """Open the journal. What is wrong with the partition ends up in `fault`, never worse."""
+        if self.journal is not None:
+            self.journal.abandon()
         self.journal = None
         self._verbs = None
         gc.collect()
@@ -139,6 +142,8 @@ class App:
         """The DrybagError to show for an exception; mounts a journal that the flash closed."""
         if isinstance(error, MemoryError):
             gc.collect()
+            if self.journal is not None and self.journal.cut_short:
+                self.mount()
             return DrybagError(
                 "the handset is out of memory (%d bytes free)" % self.board.heap_free()
             )
@@ -288,6 +293,10 @@ class App:
 
     def _silence(self, busy):
         silent_ms = self.board.since_ms(self._heard)
+        if silent_ms > _DAY_MS:  # ticks wrap: what is long ago must not come near again
+            self._heard = self.board.ago_ms(_DAY_MS)
+        if self.board.since_ms(self._asked) > _DAY_MS:
+            self._asked = self.board.ago_ms(_DAY_MS)
         if self._decoder.in_frame and silent_ms > _FRAME_GAP_MS:
             self._decoder.idle()
         elif not self._quiet and not busy and silent_ms > _QUIET_MS:

@@ -29,7 +29,7 @@ class Board:
         self._poll.register(sys.stdin, select.POLLIN)
         self._one = bytearray(1)
         self._epoch = 0 if time.gmtime(0)[0] == 2000 else 946684800
-        self._started_ms = time.ticks_ms()
+        self._started_s = time.time()
 
     # -- console ------------------------------------------------------------------------------
     def take_console(self):
@@ -96,7 +96,9 @@ class Board:
     def set_clock(self, seconds):
         """`seconds` since 2000-01-01."""
         t = time.gmtime(seconds + self._epoch)
+        before = time.time()
         machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
+        self._started_s += time.time() - before
 
     def civil(self, seconds):
         """(year, month, day, hour, minute, second) of seconds since 2000-01-01."""
@@ -110,11 +112,16 @@ class Board:
         return time.ticks_ms()
 
     def since_ms(self, ticks):
+        """Of use for 6 days: ticks of a chip have 30 bits."""
         return time.ticks_diff(time.ticks_ms(), ticks)
 
+    def ago_ms(self, ms):
+        """The ticks of so many ms ago."""
+        return time.ticks_add(time.ticks_ms(), -ms)
+
     def uptime_s(self):
-        """Seconds since the start; wraps after 6 days on a chip with 30-bit ticks."""
-        return self.since_ms(self._started_ms) // 1000
+        """Seconds since the start. By the clock, as ticks wrap: set_clock() moves it too."""
+        return time.time() - self._started_s
 
     # -- identity and state -------------------------------------------------------------------
     def identity(self):
