@@ -153,7 +153,8 @@ class FaultNet:
 
     `route(host, port)` gives the port on loopback that leads to that address. `carries()` False:
     nothing gets through (no access point in reach). `on_change(state)`: `times` ran out.
-    `totals`: connections, cuts, and bytes read `up` and `down` since the begin.
+    `totals`: connections, cuts, and bytes read `up` and `down` since the begin. `torn_at`: of each
+    cut, {"up", "down"}: bytes that the connection had carried since the last set().
     """
 
     def __init__(self, carries=lambda: True, on_change=lambda state: None, state=None):
@@ -161,6 +162,7 @@ class FaultNet:
         self._on_change = on_change
         self.state = state or faults()
         self.totals = {"connections": 0, "cuts": 0, "up": 0, "down": 0}
+        self.torn_at = []
         self._ports = {}
         self._listeners = {}
         self._connections = []
@@ -369,6 +371,7 @@ class FaultNet:
             return
         c.torn = state["how"]
         self.totals["cuts"] += 1
+        self.torn_at.append({way.name: way.carried for way in c.ways})
         if state["times"] is not None:
             left = state["times"] - 1
             self.state = {**state, "times": left} if left else faults()
@@ -450,6 +453,11 @@ class FaultProxy:
     def totals(self):
         """{"connections", "cuts", "up", "down"} since the begin: a copy."""
         return dict(self._net.totals)
+
+    @property
+    def torn_at(self):
+        """As of the FaultNet: a copy."""
+        return list(self._net.torn_at)
 
     def close(self):
         """End all connections and the thread."""

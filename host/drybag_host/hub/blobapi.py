@@ -1,9 +1,11 @@
 """Blobs over HTTPS: a handset's, by its secret, and an owner's, by a log-in."""
 
+import contextlib
 import re
 
 from starlette.responses import StreamingResponse
 
+from drybag_host.hub.accounts import device_named
 from drybag_host.hub.ownerapi import owner_of
 from drybag_host.hub.refusals import NotThere, Refused, Unsound
 from drybag_host.hub.requests import body_length, in_thread, json_answer, pieces
@@ -32,30 +34,39 @@ def _number(request, name):
 
 
 async def put_blob(hub, request):
-    device = await in_thread(hub.device, request)
-    owner, sha = device["owner"], blob_name(request)
-    size, offset = _number(request, "size"), _number(request, "offset")
-    length = body_length(request, MAX_BLOB_BYTES)
-    uploads = hub.uploads
-    async with hub.sending.upload(device["device"], sha, request.scope.get(LINK)) as under_way:
-        whole = await in_thread(uploads.check, owner, sha, size, offset, length)
+    async with contextlib.AsyncExitStack() as stack:
+        with hub.sending.arriving(device_named(request.headers.get("authorization", ""))):
+            row = await in_thread(hub.device, request)
+            owner, sha = row["owner"], blob_name(request)
+            size, offset = _number(request, "size"), _number(request, "offset")
+            length = body_length(request, MAX_BLOB_BYTES)
+            upload = hub.sending.upload(row["device"], sha, request.scope.get(LINK))
+            under_way = await stack.enter_async_context(upload)
+        whole = await in_thread(hub.uploads.check, owner, sha, size, offset, length)
         if whole:
             return json_answer({"have": size, "complete": True}, headers=_closing(length))
-        have, held = offset, bytearray()
-        try:
-            async for data in pieces(request, length):
-                held += data
-                under_way.came += len(data)
-                if len(held) >= PIECE_BYTES:
-                    data, held = bytes(held), bytearray()
-                    under_way.storing = True
-                    have = await in_thread(uploads.add, owner, sha, size, have, data)
-                    under_way.storing = False
-        finally:  # what came of a connection that broke is kept too
-            if held or not size:
-                under_way.storing = True
-                have = await in_thread(uploads.add, owner, sha, size, have, bytes(held))
+        have = await _take(hub, request, under_way, owner, sha, size, offset, length)
     return json_answer({"have": have, "complete": have == size})
+
+
+async def _take(hub, request, under_way, owner, sha, size, have, length):
+    """Store a body from byte `have` on; what is there of the blob then."""
+    held = bytearray()
+    add = hub.uploads.add
+    try:
+        async for data in pieces(request, length):
+            held += data
+            under_way.came += len(data)
+            if len(held) >= PIECE_BYTES:
+                data, held = bytes(held), bytearray()
+                under_way.storing = True
+                have = await in_thread(add, owner, sha, size, have, data)
+                under_way.storing = False
+    finally:  # what came of a connection that broke is kept too
+        if held or not size:
+            under_way.storing = True
+            have = await in_thread(add, owner, sha, size, have, bytes(held))
+    return have
 
 
 def _closing(length):

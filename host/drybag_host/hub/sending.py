@@ -34,19 +34,35 @@ class Sending:
     def __init__(self):
         self._locks = {}
         self._under_way = {}
+        self._arriving = {}
 
     def __contains__(self, device):
-        return device in self._under_way
+        return device in self._under_way or device in self._arriving
+
+    @contextlib.contextmanager
+    def arriving(self, device):
+        """The time from a request on, that says it is of this device, until its upload() began."""
+        known = asyncio.Event()
+        others = self._arriving.setdefault(device, [])
+        others.append(known)
+        try:
+            yield
+        finally:
+            known.set()
+            others.remove(known)
+            if not others:
+                self._arriving.pop(device, None)
 
     @contextlib.asynccontextmanager
     async def upload(self, device, sha, link):
         """The time in which a device sends a blob over a link; what is under way of it."""
         mine = _UnderWay(link)
-        if device in self and self._under_way[device].number > mine.number:
+        earlier = self._under_way.get(device)
+        if earlier and earlier.number > mine.number:
             raise Unsound("a newer connection of this handset sends already")
-        await self.end(device)
         self._under_way[device] = mine
         try:
+            await _ended(earlier)
             async with self._alone(sha):
                 yield mine
         finally:
@@ -56,17 +72,11 @@ class Sending:
 
     async def end(self, device):
         """End what the device sends, and wait until all that came of it is on the disk."""
-        upload = self._under_way.pop(device, None)
-        if upload is None:
-            return
-        for _ in range(round(END_S / QUIET_S)):
-            came = upload.came
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(upload.over.wait(), QUIET_S)
-                return
-            if upload.came == came and not upload.storing:
-                upload.abort()
-        upload.abort()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_S):
+                for known in list(self._arriving.get(device, ())):
+                    await known.wait()
+        await _ended(self._under_way.get(device))
 
     @contextlib.asynccontextmanager
     async def _alone(self, sha):
@@ -81,3 +91,17 @@ class Sending:
                 del self._locks[sha]
             else:
                 self._locks[sha] = lock, users - 1
+
+
+async def _ended(upload):
+    """End an upload. What has come, and is still on its way through this computer, is its own."""
+    if upload is None:
+        return
+    for _ in range(round(END_S / QUIET_S)):
+        came = upload.came
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(upload.over.wait(), QUIET_S)
+            return
+        if upload.came == came and not upload.storing:
+            upload.abort()
+    upload.abort()
