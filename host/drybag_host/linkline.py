@@ -32,6 +32,7 @@ _FRAGMENT_BYTES = 100
 _BOOT_S = 10.0
 _BUSY_S = 60.0  # a handset that says so has a sync to end first: at most 34 s
 _HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8, 1.5, 1.5)  # a first boot formats: up to 3 s
+_BOOT_TRIES = 60
 _BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:", b"opens the journal")
 _LOOP_WORDS = (b"rst:0x", b"invalid header")
 _LOOP_TIMES = 4
@@ -54,7 +55,8 @@ class Line:
     def __init__(self, console, patience_s=PATIENCE_S):
         self.console = console
         self.name = getattr(console, "name", None) or "the port"
-        self.patience_s = patience_s
+        self._pace = getattr(console, "pace", 1.0)  # all patience is for a board of metal
+        self.patience_s = patience_s * self._pace
         self.deadline = float("inf")  # for answers that come again and again, but never whole
         self.boot = None
         self.resent = 0
@@ -251,7 +253,7 @@ class Line:
         before = b""
         answer = self._try_hello(now, _HELLO_WAITS_S)
         if answer is None and (self._is_booting() or self._decoder.damaged):
-            answer = self._try_hello(now, (0.5,) * 30)
+            answer = self._try_hello(now, (0.5,) * _BOOT_TRIES)
         if answer is None and not self._is_looping():
             before = bytes(self._decoder.text)
             self._decoder.text.clear()
@@ -288,9 +290,12 @@ class Line:
         raise LinkTimeout("%s: nothing answers" % self.name)
 
     def _try_hello(self, now, waits_s):
-        """The answer to HELLO, or None. A REPL that shows itself ends the waiting."""
+        """The answer to HELLO, or None. A REPL that shows itself ends the waiting.
+
+        `waits_s`: of a board; one that is slower gets more.
+        """
         waits = list(waits_s)
-        busy_until = time.monotonic() + _BUSY_S
+        busy_until = time.monotonic() + _BUSY_S * self._pace
         while waits:
             wait_s = waits.pop(0)
             text = self._decoder.text
@@ -298,7 +303,7 @@ class Line:
             self._decoder.text = text
             ident = self._next_ident()
             self._send(p.REQUEST | p.LAST, ident, 0, self.hello(now))
-            answer, is_busy = self._hello_answer(ident, wait_s)
+            answer, is_busy = self._hello_answer(ident, wait_s * self._pace)
             if answer is not None or self._at_repl() or self._is_looping():
                 return answer
             if is_busy and time.monotonic() < busy_until:
@@ -340,7 +345,7 @@ class Line:
         return any(self._decoder.text.count(word) >= _LOOP_TIMES for word in _LOOP_WORDS)
 
     def _listen(self, wait_s):
-        deadline = time.monotonic() + wait_s
+        deadline = time.monotonic() + wait_s * self._pace
         while not self._at_repl() and time.monotonic() < deadline:
             self._frames(deadline - time.monotonic())
 
@@ -362,7 +367,7 @@ class Line:
         """From the REPL: soft reset, so that main.py runs. Raises NotAHandset if it does not."""
         self._decoder.text.clear()
         self._write(b"\x03\x02\x04")
-        deadline = time.monotonic() + _BOOT_S
+        deadline = time.monotonic() + _BOOT_S * self._pace
         prompts = 0
         while time.monotonic() < deadline:
             self._listen(0.05)

@@ -31,13 +31,15 @@ def option(words, name, starts=""):
 
 
 class Line:
-    """The board's serial line: a listening socket with one client. Without one all is lost."""
+    """The board's serial line: a listening socket with one client, and a record in a file."""
 
-    def __init__(self, port):
+    def __init__(self, port, record):
         self.server = socket.create_server(("127.0.0.1", port))
         self.client = None
+        self.record = open(record, "ab", buffering=0)  # noqa: SIM115
 
     def write(self, data):
+        self.record.write(data)
         if self.client is not None:
             try:
                 self.client.sendall(data)
@@ -138,7 +140,7 @@ def main():
     image = option(words, "-drive", "if=mtd")[1]["file"]
     chardev = option(words, "-chardev", "socket")[1]
     fuses = Path(option(words, "-drive", "id=efuse")[1]["file"]).read_bytes()
-    line = Line(int(chardev["port"]))
+    line = Line(int(chardev["port"]), chardev["logfile"])
     path = option(words, "-qmp")[0].removeprefix("unix:")
     if os.path.exists(path):
         os.unlink(path)

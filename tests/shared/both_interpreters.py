@@ -15,9 +15,9 @@ LIB = ROOT / "firmware" / "lib"
 def micropython():
     """Path of the MicroPython unix port; skips the test where it is not installed.
 
-    `MICROPYTHON=/path/to/micropython` names another one, of any version from 1.20 on.
+    `DRYBAG_MICROPYTHON=/path/to/micropython` names another one, of any version from 1.20 on.
     """
-    named = os.environ.get("MICROPYTHON")
+    named = os.environ.get("DRYBAG_MICROPYTHON")
     if named:
         return named
     beside = Path(sys.executable).parent / "micropython"

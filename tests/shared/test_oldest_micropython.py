@@ -1,7 +1,7 @@
 """What MicroPython 1.20 lacks is not used, and its modules load there.
 
 The other tests of this folder run on it too, where it is named:
-`MICROPYTHON=/path/to/micropython tools/test tests/shared`.
+`DRYBAG_MICROPYTHON=/path/to/micropython tools/test tests/shared`.
 """
 
 import ast
@@ -104,7 +104,7 @@ def micropython_run(script, *args):
 
 
 def test_the_version_named_is_the_one_that_runs():
-    named = os.environ.get("MICROPYTHON")
+    named = os.environ.get("DRYBAG_MICROPYTHON")
     if not named:
-        pytest.skip("another interpreter is named so: MICROPYTHON=/path/to/micropython")
+        pytest.skip("another interpreter is named so: DRYBAG_MICROPYTHON=/path/to/micropython")
     assert (1, 20) <= version_of(named) < (1, 30)

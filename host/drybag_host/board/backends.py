@@ -7,6 +7,7 @@ close()
 name                       what to call it in messages
 baud, set_baud(baud)       the speed of a line that has one
 has_speed                  it is a UART's line: speed is worth a try (not a pty, not a socket)
+pace                       where it is there: so many times slower than a board is what answers
 """
 
 import os
@@ -100,6 +101,7 @@ class SocketConsole:
 
     has_speed = False
     baud = 115200
+    pace = 1.0
 
     def __init__(self, url, name=None, reset=None):
         self.name = name or url
@@ -161,6 +163,7 @@ def _open_qemu(target):
         raise LinkLost("%s has no power" % target) from None
     try:
         console.unread = board.await_prompt(console.read)
+        console.pace = board.pace
     except BaseException:
         console.close()
         raise

@@ -2,7 +2,7 @@
 
 `$DRYBAG_HOME/qemu/NAME/`: qemu.json (settings), flash.bin, efuse.bin, lock (held by QEMU while
 the board has power), pid, state.json (started? at which port? ready?), log (what QEMU itself
-said). Power off is SIGKILL.
+said), console.log (what the board said since its power-on). Power off is SIGKILL.
 """
 
 import contextlib
@@ -23,7 +23,9 @@ from drybag_host.image import board_model, flash, whole
 PROGRAM = "qemu-system-xtensa"
 OPTIONS = ("-icount", "3,align=off,sleep=off")  # flash 6 to 10 times faster on two cores
 _NO_WATCHDOG = "driver=timer.esp32.timg,property=wdt_disable,value=true"  # it knows host time
-BOOT_S = 60
+BOOT_S = 600  # on a busy computer; a first boot formats
+_REAL_BOOT_S = 2.0  # what a board takes to its prompt
+_MOST_PACE = 60.0
 _START_HINT = "'drybag qemu start NAME' starts a board"
 _PROMPTS = (b"drybag> ", b">>> ")
 _START_S = 20
@@ -67,14 +69,14 @@ class QemuBoard(VirtualBoard):
     @classmethod
     def create(cls, name, board="esp32-generic", home=None, micropython=None, image=None,
                program=PROGRAM, machine=None, rom=None, network=None, options=None,
-               boot_s=BOOT_S):  # fmt: skip
+               boot_s=BOOT_S, pace=None):  # fmt: skip
         """A new board with a new flash, not started.
 
         `micropython`: a Stock, with `image` None; `image`: use this flash, as it is. `program`,
         `machine` (None: the chip's name), `rom` (folder, None: QEMU's own), `network` (what
         follows -nic, None: none), `options`: more words, None: OPTIONS, `boot_s`: how long a
-        boot may take. Raises NameTaken,
-        BoardFileError, ImageProblem.
+        boot may take, `pace`: how many times slower than a board it is, None: as measured at
+        each boot. Raises NameTaken, BoardFileError, ImageProblem.
         """
         model = board_model.load(board)
         with cls.making(name, home) as folder:
@@ -82,7 +84,7 @@ class QemuBoard(VirtualBoard):
                 "board": model.name, "program": program, "machine": machine or model.chip,
                 "rom": rom, "network": network, "chip": model.chip,
                 "options": list(OPTIONS if options is None else options),
-                "flash_bytes": model.flash_bytes, "boot_s": boot_s,
+                "flash_bytes": model.flash_bytes, "boot_s": boot_s, "pace": pace,
                 "image": _new_image(folder, model, home, micropython, image),
             }  # fmt: skip
             write_json(folder / "qemu.json", settings)
@@ -119,28 +121,52 @@ class QemuBoard(VirtualBoard):
             "boots": saved.get("boots", 0),
         }
 
+    @property
+    def pace(self):
+        """How many times slower than a board it is: as set, or by its last boot; at least 1."""
+        given = self.settings.get("pace")
+        return given or min(_MOST_PACE, max(1.0, self._saved().get("boot_took_s", 0)
+                                            / _REAL_BOOT_S))  # fmt: skip
+
     def await_prompt(self, read):
         """Read what it says until it has booted; those bytes. `read(timeout_s)` -> bytes.
 
-        What is sent before the prompt is lost, or stops the boot; and QEMU keeps nothing of what
-        is said while nobody listens. So after `boot_s` of silence the prompt counts as missed.
-        Raises LinkTimeout; `read` its own.
+        What is sent before the prompt is lost, or stops the boot. Raises LinkTimeout; `read` its
+        own.
         """
         saved, said = self._saved(), bytearray()
         if saved.get("ready"):
             return b""
-        deadline = saved.get("on_at", 0) + self.settings["boot_s"]
-        while not any(prompt in said for prompt in _PROMPTS):
+        booted, last = self._booted(saved)
+        while not booted:
             said += read(_POLL_S)
-            if time.time() > deadline:
-                if not said:
-                    break
+            booted, last = self._booted(saved)
+            if not booted and time.time() > saved["on_at"] + self.settings["boot_s"]:
                 raise LinkTimeout(
                     "qemu:%s: no prompt %d s after power-on; it said: %s"
-                    % (self.name, self.settings["boot_s"], _last_line(bytes(said)))
+                    % (self.name, time.time() - saved["on_at"], last),
+                    "more time: drybag qemu create --boot; all it said: %s"
+                    % (self.folder / "console.log"),
                 )
-        write_json(self.folder / "state.json", {**self._saved(), "ready": True})
+        write_json(
+            self.folder / "state.json",
+            {**self._saved(), "ready": True, "boot_took_s": round(booted - saved["on_at"], 1)},
+        )
         return bytes(said)
+
+    def _booted(self, saved):
+        """When the prompt of this boot was seen, or 0, and the last line that was said.
+
+        From QEMU's own record of the line: there it stands also if nobody listened.
+        """
+        path = self.folder / "console.log"
+        try:
+            when = path.stat().st_mtime
+            said = path.read_bytes()[saved.get("said_before", 0) :]
+        except FileNotFoundError:
+            return 0, "nothing"
+        seen = any(prompt in said for prompt in _PROMPTS)
+        return (max(when, saved["on_at"]) if seen else 0), _last_line(said)
 
     def _saved(self):
         return read_json(self.folder / "state.json", {})
@@ -170,8 +196,8 @@ class QemuBoard(VirtualBoard):
             self._launch(port)
             if self._comes_up():
                 boots = self._saved().get("boots", 0) + 1
-                state = {"started": True, "port": port, "boots": boots}
-                return self._booting(state)
+                return self._booting({**self._saved(), "started": True, "port": port,
+                                      "boots": boots, "said_before": 0})  # fmt: skip
             if "in use" not in self._log():
                 break
         raise EmulatorError(
@@ -207,7 +233,8 @@ class QemuBoard(VirtualBoard):
         """The EN button: QEMU's own reset, the flash stays powered. Raises NotRunning."""
         if not self.is_powered:
             raise NotRunning(self._no_power(), _START_HINT)
-        self._booting(self._saved())
+        said = (self.folder / "console.log").stat().st_size
+        self._booting({**self._saved(), "said_before": said})
         try:
             self.ask("qmp", None, {"execute": "qmp_capabilities"}, {"execute": "system_reset"})
         except (OSError, ValueError) as error:
@@ -220,8 +247,8 @@ class QemuBoard(VirtualBoard):
         words = [
             s["program"], "-M", s["machine"], "-display", "none", "-monitor", "none",
             "-drive", "file=%s,if=mtd,format=raw" % str(self.image).replace(",", ",,"),
-            "-chardev", "socket,id=line,host=127.0.0.1,port=%d,server=on,wait=off,nodelay=on"
-            % port,
+            "-chardev", "socket,id=line,host=127.0.0.1,port=%d,server=on,wait=off,nodelay=on,"
+            "logfile=console.log" % port,
             "-serial", "chardev:line", "-qmp", "unix:qmp,server=on,wait=off",
         ]  # fmt: skip
         if s["chip"] == "esp32":
@@ -238,8 +265,8 @@ class QemuBoard(VirtualBoard):
         with open(self.folder / "lock", "r+b") as held, self.open_image() as image:
             if not lock(held, wait_s=0.1):
                 raise AlreadyRunning("'%s' has power already" % self.name)
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / "qmp").unlink()
+            for name in ("qmp", "console.log"):
+                (self.folder / name).unlink(missing_ok=True)
             with open(self.folder / "log", "wb") as log:
                 subprocess.run(
                     [sys.executable, "-I", "-S", "-c", _LAUNCH, *self.command(port)],

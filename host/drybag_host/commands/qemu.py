@@ -44,8 +44,13 @@ def _add_machine(create):
         "--network", metavar="NIC", help="a network card, as behind -nic: user,model=open_eth"
     )
     machine.add_argument(
-        "--boot", type=int, default=60, metavar="SECONDS",
+        "--boot", type=int, default=600, metavar="SECONDS",
         help="how long a boot may take on this computer (%(default)s)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--pace", type=float, metavar="N",
+        help="how many times slower than a board it is: all patience is so much longer (as "
+        "measured at each boot)",
     )  # fmt: skip
     machine.add_argument(
         "--option", metavar="WORD", action="append",
@@ -70,7 +75,7 @@ def _create(args):
         args.name, args.board, micropython=micropython, image=args.image,
         program=args.program or os.environ.get("DRYBAG_QEMU") or PROGRAM,
         machine=args.machine, rom=args.rom, network=args.network, options=args.option,
-        boot_s=args.boot,
+        boot_s=args.boot, pace=args.pace,
     )  # fmt: skip
     made(args, board)
 

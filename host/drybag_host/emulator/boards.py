@@ -231,6 +231,12 @@ class EmulatedBoard(VirtualBoard):
         return "'%s' is not started" % self.name
 
     def _launch(self, power_on):
+        program = os.environ.get("DRYBAG_MICROPYTHON")
+        if program and not os.access(program, os.X_OK):
+            raise EmulatorError(
+                "DRYBAG_MICROPYTHON names no program: %s" % program,
+                "it is the path of a unix port of MicroPython; unset it to run the one installed",
+            )
         with open(self.folder / "lock", "r+b") as held, self.open_image() as image:
             if not lock(held, wait_s=0.1):  # others hold it for an instant to look
                 raise AlreadyRunning("'%s' is started already" % self.name)

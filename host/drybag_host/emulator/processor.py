@@ -15,9 +15,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Processor:
-    """Spawns MicroPython on the board's descriptors and ends it as power loss does."""
+    """Spawns MicroPython on the board's descriptors and ends it as power loss does.
 
-    def __init__(self, rom_dir, heap_bytes):
+    `program`: a unix port of MicroPython to run, of another version than the one installed.
+    """
+
+    def __init__(self, rom_dir, heap_bytes, program=None):
+        self._program = program
+        self._interrupt = signal.SIGINT if program else signal.SIGUSR1
         self._argv = ["micropython", "-X", "heapsize=%d" % heap_bytes, "-i", rom_dir + "/start.py"]
         self.pid = None
         self._interrupted_at = 0.0
@@ -43,12 +48,15 @@ class Processor:
                 signal.SIGHUP,
             ):
                 signal.signal(number, signal.SIG_DFL)
+            os.chdir("/")
+            _interrupt_pipe(7, self._interrupt)
+            if self._program:
+                os.execve(self._program, self._argv, {"DRYBAG_CHIP": environment})
             os.environ.clear()
             os.environ["DRYBAG_CHIP"] = environment
-            os.chdir("/")
             import micropython_run
 
-            _take_interrupts(micropython_run.__file__, 7)
+            _take_interrupts(micropython_run.__file__)
             status = micropython_run.run_main(self._argv)
         finally:
             os._exit(status & 0xFF)
@@ -78,7 +86,7 @@ class Processor:
         now = time.monotonic()
         if now - self._interrupted_at > _INTERRUPTS_APART_S:
             self._interrupted_at = now
-            os.kill(self.pid, signal.SIGUSR1)
+            os.kill(self.pid, self._interrupt)
         return True
 
     def _catches_interrupt(self):
@@ -89,25 +97,32 @@ class Processor:
         return False
 
 
-def _take_interrupts(library, fd):
+def _interrupt_pipe(fd, number):
+    """`fd` becomes a pipe with one byte in it, `fd` + 1 its other end.
+
+    A byte written there sends the signal `number` to ourselves, see `guarded` in `rom/chip.py`.
+    """
+    for at, end in enumerate(os.pipe()):
+        os.dup2(end, fd + at)
+        os.set_inheritable(fd + at, True)
+    os.write(fd + 1, b"i")
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, _F_SETSIG, number)
+    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC)
+
+
+def _take_interrupts(library):
     """Let SIGUSR1 ask for KeyboardInterrupt at the next bytecode, as the chip's UART does.
 
     The unix port's own SIGINT handler jumps out of whatever C code runs, LittleFS or the
-    collector included, which no chip does. `fd` becomes a pipe with one byte in it, `fd` + 1 its
-    other end: a byte written there sends SIGUSR1 to ourselves, see `guarded` in `rom/chip.py`.
+    collector included, which no chip does. A program of its own has no other way: it must be
+    built with MICROPY_ASYNC_KBD_INTR=0.
     """
-    pipe = os.pipe()
-    for number, end in enumerate(pipe):
-        os.dup2(end, fd + number)
-    os.write(fd + 1, b"i")
-    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(fd, _F_SETSIG, signal.SIGUSR1)
     handler = ctypes.cast(ctypes.CDLL(library).mp_sched_keyboard_interrupt, ctypes.c_void_p)
     _libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
     _libc.signal.restype = ctypes.c_void_p
     _libc.signal(signal.SIGUSR1, handler)
     _libc.siginterrupt(signal.SIGUSR1, 1)
-    fcntl.fcntl(fd, fcntl.F_SETFL, os.O_ASYNC)
 
 
 def _arrange(*fds):

@@ -46,7 +46,7 @@ class Supervisor:
         self._counters_path = folder + "/counters"
         rom = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rom")
         heap_bytes = self._chip["heap_kib"] * 2048 + _ROM_HEAP_BYTES
-        self._processor = Processor(rom, heap_bytes)
+        self._processor = Processor(rom, heap_bytes, os.environ.get("DRYBAG_MICROPYTHON"))
         self.console = Console(self._processor.interrupt)
         self._messages, self._messages_in = os.pipe()
         os.set_blocking(self._messages, False)

@@ -9,6 +9,8 @@ from sys import *
 
 import chip
 
+_GET_FILENO = 10
+_EINVAL = 22
 platform = "esp32"
 argv = []
 executable = ""
@@ -46,8 +48,8 @@ def _cook(text):
 class _Out(io.IOBase):
     """A text stream on the console; `buffer` takes bytes and changes nothing."""
 
-    def __init__(self, stream):
-        self.buffer = stream.buffer
+    def __init__(self, stream, buffer):
+        self.buffer = buffer
         self._stream = stream
 
     def write(self, text):
@@ -61,7 +63,23 @@ class _Out(io.IOBase):
         return arg & 4 if op == 3 else 0
 
 
-stdout = _Out(_host.stdout)
+class _In(io.IOBase):
+    """The console's keys, where the host's `stdin` has no `buffer` (1.20)."""
+
+    def __init__(self, stream, buffer):
+        self.buffer = buffer
+        self.read = stream.read
+        self.readline = stream.readline
+
+    def ioctl(self, op, arg):
+        return 0 if op == _GET_FILENO else -_EINVAL
+
+
+if hasattr(_host.stdout, "buffer"):
+    stdout = _Out(_host.stdout, _host.stdout.buffer)
+else:
+    stdin = _In(_host.stdin, open(0, "rb"))
+    stdout = _Out(_host.stdout, open(1, "wb"))
 stderr = stdout
 _print = builtins.print
 
