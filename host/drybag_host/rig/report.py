@@ -122,6 +122,7 @@ def html(report: Report) -> str:
         style=style,
         run=run,
         is_board=is_board,
+        subjects=not is_board and len({w.subject for w in report.workloads.values()}) > 1,
         hows=HOWS,
         shown=_OPEN,
         verdict=_VERDICTS.get(report.exit_code(), _NOT_JUDGED),
