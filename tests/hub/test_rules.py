@@ -171,6 +171,34 @@ def test_the_named_version_may_be_a_later_one_of_the_same_content():
     assert rules.find_base(item, HEAD.content_id, history).pos == 8
 
 
+def test_a_deletion_is_no_base_by_what_it_deleted():
+    deletion = v(GONE, 8, device="b", cid=HEAD.content_id)
+    assert rules.find_base(v(FN_B), HEAD.content_id, [deletion, HEAD]).pos == HEAD.pos
+    same = own(GONE, 9, 7, role=SAME, cid=HEAD.content_id)
+    assert rules.find_base(own(FN_B, 0, 9), 0, [same, deletion, HEAD]) is deletion
+
+
+def buried(stamp, received_s=1000, body=BASE):
+    deletion = v(GONE, 8, device="b", stamp=5, cid=HEAD.content_id)
+    deletion.received_ms = (rules.EPOCH_S + received_s) * 1000
+    return outcome(v(body, stamp=stamp), deletion, resend=True)
+
+
+def test_what_a_deletion_knew_does_not_come_back_whatever_its_clock_said():
+    stays = (PUSHED, False, (KEPT, GONE), (), None)
+    assert buried(stamp=900) == stays
+    assert buried(stamp=900, body=NOTE) == (PUSHED, True, None, (), None)
+    assert buried(stamp=1000 + rules.CLAMP_S + 1) == (PUSHED, True, None, (), None)  # made later
+
+
+def test_a_deletion_of_what_a_restored_hub_lost_goes_over_what_is_older():
+    deletion = v(GONE, stamp=1)
+    assert outcome(deletion, HEAD) == (PUSHED, False, (KEPT, BASE), (), None)
+    assert outcome(deletion, HEAD, older=True) == (PUSHED, True, None, (), None)
+    assert outcome(deletion, HEAD, older=True, may_delete=False)[0] == HELD
+    assert outcome(v(NOTE), HEAD, older=True)[3] == (rules.WHOLE,)
+
+
 # --- the same seq again ----------------------------------------------------------------------
 
 

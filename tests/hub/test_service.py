@@ -80,6 +80,34 @@ def test_an_old_request_casts_no_doubt_that_lasts(hub):
     assert shown(service)[CONTACT, b"u2"] == CARD + b"NOTE:2\n"
 
 
+def test_an_old_image_that_remembers_another_hub_was_set_back(hub):
+    service, _, _ = hub
+    a = Device(service)
+    a.acked, a.ack_check, a.seq = 1, b"of a hub", 1  # that is gone
+    before = a.acked, a.ack_check
+    assert a.sync(upto=1)[0].flags & syncwire.ACK_RESET
+    a.sync(a.item(b"u1", CARD, seq=1, resend=True), a.item(b"u2", CARD))
+    a.acked, a.ack_check = before
+    a.seq = 70
+    reply, _ = a.sync(a.item(b"u3", CARD, seq=70))
+    assert reply.flags & syncwire.ACK_RESET and reply.ack == 0
+    assert (CONTACT, b"u3") not in shown(service)
+    reply, _ = a.sync(a.item(b"u1", CARD, seq=1, resend=True))
+    assert reply.flags & syncwire.SET_BACK
+
+
+def test_a_deletion_of_what_a_restored_hub_has_lost(hub):
+    service, storage, _ = hub
+    a, b = Device(service, "a"), Device(service, "b")
+    a.sync(a.item(b"u1", CARD), a.item(b"u2", CARD))
+    storage.commit([("meta", {"name": "hub_id", "value": "11" * 8})])
+    service.__init__(storage, service.blobs, service.clock)
+    a.sync(a.item(b"u2", CARD + b"NOTE:new\n", base=cid(CARD)))
+    lost = cid(CARD + b"NOTE:lost\n")
+    b.sync(b.item(b"u1", None, base=lost), b.item(b"u2", None, base=lost))
+    assert shown(service) == {(CONTACT, b"u1"): None, (CONTACT, b"u2"): CARD + b"NOTE:new\n"}
+
+
 def test_an_idle_poll_writes_nothing(hub):
     service, storage, _ = hub
     a = Device(service)

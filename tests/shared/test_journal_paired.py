@@ -108,6 +108,28 @@ def test_an_edit_bears_the_content_id_of_what_was_agreed(flash):
     assert [v.body for v in j.history(NOTE, b"x")][0] == b"seven"
 
 
+def test_what_was_sent_and_not_acknowledged_is_the_base_of_what_follows(flash):
+    j = paired(flash)
+    j.put(NOTE, b"x", b"one")
+    j.put(NOTE, b"y", b"one")
+    j.note_sent(j.last_seq - 1)
+    j.delete(NOTE, b"x")
+    j.put(NOTE, b"y", b"two")
+    want = content_id(0, (), b"one")
+    assert pending(j) == {b"x": want} and j.get(NOTE, b"y").base == 0
+    j = paired(flash)  # who knows what was sent before
+    j.put(NOTE, b"x", b"again")
+    j.delete(NOTE, b"y")
+    assert j.get(NOTE, b"x").base == want
+    assert pending(j) == {b"y": content_id(0, (), b"two")}
+    j.set_agreed(j.last_seq)
+    j.put(NOTE, b"z", b"one", from_hub=True)
+    j.set_agreed(j.last_seq)
+    j.set_agreed(0)  # the hub was set back: it had this all the same
+    j.put(NOTE, b"z", b"two")
+    assert j.get(NOTE, b"z").base == want
+
+
 def test_a_large_body_is_its_own_and_not_its_blobs_name(flash):
     j = paired(flash)
     sha = store_blob(j, b"picture")

@@ -24,19 +24,22 @@ class PairedMachine(RuleBasedStateMachine):
         self.flash = Flash(sectors)
         self.live, self.graves, self.buried = {}, {}, set()
         self.j = self.flash.mount()
+        self.sent = self.j.last_seq
         self._agree(0)
 
     def _agree(self, seq):
         """Kept on flash first: what is written next then has a higher seq, whatever boots come."""
         self.j.put(SETTING, b"agreed", b"%10d" % seq)
         self.j.set_agreed(seq)
+        self.sent = max(self.sent, seq)
 
     def _base(self, key, from_hub):
         if from_hub:
             return 0
         if key in self.live:
             body, seq, base = self.live[key]
-            return content_id(0, (), body) if seq <= self.j.agreed else base
+            maybe = not base and seq <= self.sent
+            return content_id(0, (), body) if seq <= self.j.agreed or maybe else base
         return self.graves.get(key, (0, 0))[1]
 
     def _counts(self, key, body, seq, base):
@@ -120,6 +123,7 @@ class PairedMachine(RuleBasedStateMachine):
         if clean:
             self.j.close()
         self.j = self.flash.mount()
+        self.sent = self.j.last_seq
         self.j.set_agreed(int(self.j.get(SETTING, b"agreed").body))
         assert findings(self.j)[-1]["damaged"] == 0
 

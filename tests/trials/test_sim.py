@@ -21,6 +21,14 @@ def test_histories_hold():
     assert result.counts["cuts"] and result.counts["kills"]
 
 
+@pytest.mark.parametrize("seed", (20040, 20488, 21301, 70721))
+def test_a_history_that_failed_once_holds(seed):
+    """20040: a deletion of what a restored hub has lost, or never acknowledged; 20488: one by a
+    clock a year behind; 21301: an old image whose hub is another one by now; 70721: a page taken
+    before a deletion that an emptied hub must learn of again."""
+    assert running.play(write(seed))[0] == []
+
+
 def test_a_seed_is_one_history():
     for seed in (3, 77):
         told = [], []

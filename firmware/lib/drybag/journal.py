@@ -48,6 +48,7 @@ class Journal(Readings):
         self._blobs = Blobs(log, self._compactor)
         self._clock = clock
         self.report = report
+        log.sent = self.last_seq
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -347,9 +348,17 @@ class Journal(Readings):
         """
         log = self._log
         log.agreed, before = seq, log.agreed
+        self.note_sent(seq)
         pending.drop(log.index, seq)
         if 0 <= seq < before or set_back:
             log.closing(pending.collect, log, self._compactor.admit)
+
+    def note_sent(self, seq):
+        """The hub may have every version through `seq` now, whatever it answers.
+
+        A mount takes that for granted of all there is.
+        """
+        self._log.sent = max(self._log.sent, seq)
 
     @property
     def last_seq(self):

@@ -20,7 +20,8 @@ class Log:
     has (sector, byte) of entries that recovery could not read, `missing` numbers of segments that
     it did not find. `batch` is
     the index of the batch that is being written, if one is. `agreed`: the hub has everything
-    through this seq; -1 no hub is paired, or it is not known yet.
+    through this seq; -1 no hub is paired, or it is not known yet. `sent`: it may have everything
+    through this one.
     """
 
     def __init__(self, device):
@@ -44,6 +45,7 @@ class Log:
         self.max_salt = 0
         self.batch = None
         self.agreed = -1
+        self.sent = 0
         self.ckpt = self.ckpt_id = self.ckpt_chunks = 0
         self.last_ckpt_id = 0  # also of one that was begun and never finished
         self.units_written = 0

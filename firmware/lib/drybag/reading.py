@@ -185,14 +185,17 @@ class Readings:
     def _base(self, slot):
         """Base of what replaces the version (or pending tombstone) in an index slot, 0 if none.
 
-        That version's content id if the hub has it; else the base that it has itself.
+        That version's content id if the hub has it; else the base that it has itself. If it has
+        none: its content id where it was sent, since the hub may have it and its ack was lost.
         """
         log = self._log
         entry, buf = log.entry, log.scratch
         try:
             log.read(log.index.where(slot))
             if not entry.is_put() or entry.seq > log.agreed:
-                return entry.base(buf)
+                base = entry.base(buf)
+                if base or not entry.is_put() or entry.seq > log.sent:
+                    return base
             blobs = [entry.blob(buf, i) for i in range(entry.nblobs)]
             start, end = entry.body_span()
             body = memoryview(buf)[start:end]

@@ -145,7 +145,8 @@ class SyncEngine:
             self._push.took(reply.wanted)
             new = self._acked(request, reply)
             taken = False
-            same = new.life == self.state.life  # else the page is one for another past
+            # else the page is one for another past, or tombstones that count again come first
+            same = new.life == self.state.life and new.agreed >= self.state.agreed
             if same and request.room and not self.journal.unsent_count(new.agreed):
                 taken = yield from self._take(reply, data, new)
             if not taken:
@@ -162,7 +163,7 @@ class SyncEngine:
 
     def _progress(self):
         s = self.state
-        done = self._push.done, self.taken, len(self.stuck)
+        done = self._push.done, self.taken, len(self.stuck), self._resets
         return (s.acked, s.agreed, s.cursor, s.life) + done
 
     def _take(self, reply, data, new):
@@ -275,13 +276,16 @@ class SyncEngine:
         if reply.flags & w.CURSOR_RESET:
             new.cursor, new.cursor_check = 0, w.NO_CHECK
         # an old image was written to the flash
-        set_back = lacks or reply.flags & w.SET_BACK or reply.ack > self.journal.last_seq
+        old = reply.flags & w.SET_BACK or reply.ack > self.journal.last_seq
+        set_back = lacks or old
         if set_back or reply.flags & (w.ACK_RESET | w.CURSOR_RESET):
             self._resets += 1
             if self._resets > _MOST_RESETS:
                 raise Stop(BROKEN, "the hub changes its mind again and again")
         if set_back or reply.flags & w.ACK_RESET:
             new.resend_below = max(new.resend_below, new.agreed)
+        if old:  # what that image had still to send may have been sent after it was taken
+            new.resend_below = self.journal.last_seq
         if set_back:
             new.life = self.random()
             new.acked = new.agreed = new.offsite = 0

@@ -58,6 +58,7 @@ class Push:
         packer = w.Packer(buf, w.REQUEST_BYTES, len(buf))
         head.upto, whole = yield from self._items(packer)
         head.last_seq = max(head.last_seq, head.upto)
+        journal.note_sent(head.upto)
         head.n = packer.n
         head.room = room if whole else 0
         head.pack_into(buf)

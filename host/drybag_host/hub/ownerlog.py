@@ -23,12 +23,14 @@ def version_of(row):
     """The Version of a row of `versions`."""
     names = row["blobs"]
     blobs = tuple(names[i : i + 32] for i in range(0, len(names), 32)) if names else ()
-    return Version(
+    version = Version(
         row["kind"], row["uid"], row["body"], deleted=row["deleted"], stamp=row["stamp"],
         parent=row["parent"], blobs=blobs, device=row["device"], epoch=row["epoch"],
         life=row["life"], seq=row["seq"], pos=row["pos"], role=row["role"],
         cid=row["content_id"],
     )  # fmt: skip
+    version.received_ms = row["received_ms"]
+    return version
 
 
 def title_of(version):
@@ -104,6 +106,7 @@ class OwnerLog:
         head = self.head(version.kind, version.uid)
         version.pos = self.row["pos"] + 1
         version.role = role
+        version.received_ms = self.now_ms
         empty = role == SAME
         row = {
             "owner": self.owner, "pos": version.pos, "kind": version.kind, "uid": version.uid,
@@ -196,6 +199,7 @@ def take(log, version, item, item_sha, seen_pos=0):
     base, known = _look(log, version, item, head)
     out = rules.decide(version, head, base, resend=item.resend, known=known,
                        seen=head is not None and head.pos <= seen_pos,
+                       older=base is None and _lacks_base(log, item, head),
                        may_delete=rules.may_delete(log.row, log.now_ms))  # fmt: skip
     base_pos = base.pos if base else 0
     log.append(version, out.role, out.counts, base_pos=base_pos, **columns)
@@ -206,6 +210,16 @@ def take(log, version, item, item_sha, seen_pos=0):
     if out.conflict:
         hidden = head if out.hidden == "head" else version
         log.conflict(hidden, log.head(version.kind, version.uid).pos, out.conflict)
+
+
+def _lacks_base(log, item, head):
+    """True if a restored hub began with this head, and has lost the version that a deletion names
+    as its base: that was made later, as a restored log is the begin of the one that was lost."""
+    if not item.base or not item.deleted or head is None:
+        return False
+    row = log.storage.get("versions", [(log.owner, head.pos)])[0]
+    hub = log.storage.get("meta", [("hub_id",)])[0]
+    return row is not None and hub is not None and row["lsn"] < hub["lsn"]
 
 
 def _look(log, version, item, head):

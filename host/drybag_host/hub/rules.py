@@ -7,6 +7,7 @@ writes what comes back. Nothing here reads a clock, a store or a socket.
 from drybag.layout import content_id
 from drybag.merge import merge, same
 
+EPOCH_S = 946_684_800  # 2000-01-01 in Unix time
 CLAMP_S = 300  # a stamp further ahead of the hub's clock than this is not believed
 WINDOW_MS = 24 * 3600 * 1000
 FREE_DELETIONS = 5  # this many within a window are never held
@@ -23,11 +24,13 @@ class Version:
     """One version of a record, as decisions see it.
 
     kind, uid, deleted, stamp, parent, blobs (tuple of names), body; pos (0: not in the log yet),
-    role; device, epoch, life, seq: who sent it (device "": the hub itself).
+    role; device, epoch, life, seq: who sent it (device "": the hub itself). content_id: of a
+    deletion that of the version it was made in knowledge of, 0 if it does not say. received_ms:
+    when the hub got it, 0 if it has not.
     """
 
     __slots__ = ("blobs", "body", "content_id", "deleted", "device", "epoch", "kind", "life",
-                 "parent", "pos", "role", "seq", "stamp", "uid")  # fmt: skip
+                 "parent", "pos", "received_ms", "role", "seq", "stamp", "uid")  # fmt: skip
 
     def __init__(self, kind, uid, body=b"", *, deleted=False, stamp=0, parent=0, blobs=(),
                  device="", epoch=0, life=0, seq=0, pos=0, role=PUSHED, cid=None):  # fmt: skip
@@ -36,11 +39,10 @@ class Version:
         self.parent, self.blobs = parent, tuple(blobs)
         self.device, self.epoch, self.life, self.seq = device, epoch, life, seq
         self.pos, self.role = pos, role
-        if deleted:
-            cid = 0
-        elif cid is None:
-            cid = content_id(parent, self.blobs, body)
+        if cid is None:
+            cid = 0 if deleted else content_id(parent, self.blobs, body)
         self.content_id = cid
+        self.received_ms = 0
 
     def stream(self):
         """Whose version it is: (device, epoch, life)."""
@@ -100,9 +102,20 @@ def is_base(version, item, base_id):
     """True if `version` is what the item replaced, as far as the log can say."""
     if version.role in (HELD, QUARANTINE):
         return False
-    if base_id and version.content_id == base_id:
+    if base_id and version.content_id == base_id and not version.deleted:
         return True
     return version.stream() == item.stream()
+
+
+def is_buried(item, head):
+    """True if `head` is the deletion of just what the item says, and came after that was made.
+
+    A deletion's own stamp may be that of a clock far behind; when it came here it was later than
+    what it deletes. What was put back later, in knowledge of it, is later than that too.
+    """
+    if item.deleted or not head.deleted or head.content_id != item.content_id:
+        return False
+    return item.stamp <= head.received_ms // 1000 - EPOCH_S + CLAMP_S
 
 
 def find_base(item, base_id, history):
@@ -111,23 +124,30 @@ def find_base(item, base_id, history):
     history: versions of this record, newest first. Rows of role SAME hold no body: the version
     that they repeat stands for them.
     """
-    wanted = 0
+    wanted = None
     for version in history:
-        if wanted:
-            if version.role not in (SAME, HELD, QUARANTINE) and version.content_id == wanted:
+        if wanted is not None:
+            if version.role not in (SAME, HELD, QUARANTINE) and wanted == _says(version):
                 return version
         elif is_base(version, item, base_id):
             if version.role != SAME:
                 return version
-            wanted = version.content_id
+            wanted = _says(version)
     return None
 
 
-def decide(item, head, base, *, resend=False, known=False, seen=False, may_delete=True):
+def _says(version):
+    """What tells whether two versions say the same, without their bodies."""
+    return 0 if version.deleted else version.content_id
+
+
+def decide(item, head, base, *, resend=False, known=False, seen=False, older=False,
+           may_delete=True):  # fmt: skip
     """The Outcome of an item that is new.
 
     item: Version. head: the version that counts, or None. base: what find_base() gave. known: the
     log holds this very version (content and stamp) already. seen: the handset had taken head.
+    older: head is what a restored hub began with, and the item replaced something later.
     may_delete: see may_delete().
     """
     if head is None:
@@ -136,7 +156,7 @@ def decide(item, head, base, *, resend=False, known=False, seen=False, may_delet
         return Outcome(SAME)
     if base is not None and (base.pos == head.pos or base.says_the_same(head)):
         return _replace(item, head, may_delete)
-    if resend and not known and seen:
+    if not known and (resend and seen or older and item.deleted):
         return _replace(item, head, may_delete)
     if resend:
         return _resent(item, head, known, may_delete)
@@ -161,6 +181,8 @@ def _resent(item, head, known, may_delete):
     """
     if known:
         return Outcome(SAME, further=_again(head))
+    if is_buried(item, head):
+        return Outcome(PUSHED, further=_again(head))
     back = head.deleted and not item.deleted and item.stamp == head.stamp
     if not back and not is_later(item, head):
         names = () if item.deleted else (WHOLE,)
@@ -188,7 +210,8 @@ def _both_changed(item, head, base):
 def _again(head, role=KEPT):
     """The head written once more, so that the handset that sent something else gets it."""
     return Version(head.kind, head.uid, head.body, deleted=head.deleted, stamp=head.stamp,
-                   parent=head.parent, blobs=head.blobs, role=role)  # fmt: skip
+                   parent=head.parent, blobs=head.blobs, role=role,
+                   cid=head.content_id)  # fmt: skip
 
 
 again = _again

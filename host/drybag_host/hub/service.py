@@ -18,11 +18,11 @@ from drybag_host.hub import accounts, ownerlog, rules
 from drybag_host.hub.continuity import Continuity
 from drybag_host.hub.ownerlog import OwnerLog, version_of
 from drybag_host.hub.refusals import Revoked, Unsound, UpdateNeeded
+from drybag_host.hub.rules import EPOCH_S
 from drybag_host.hub.storage import Stale, hub_id
 
 __all__ = ["EPOCH_S", "Service", "Taken"]
 
-EPOCH_S = 946_684_800  # 2000-01-01 in Unix time
 TRIES = 20
 PAGE = 64
 MOST_HEADS = 2000  # looked at for one reply
@@ -125,12 +125,13 @@ class Service:
         taken.stream = stream
         taken.agrees = self._agrees(key, request)
         log = self._open(device["owner"])
+        doubtful = not taken.agrees and stream["ack"] > request.acked
         if taken.agrees:
             taken.set_back = self._is_set_back(key, stream, request) or self.continuity.is_broken(
                 stream, request, items
             )
-        if taken.set_back:
-            items = []  # they come again in a life of their own, with seqs that are their own
+        if taken.set_back or doubtful:
+            items = []  # they come again: if set back, in a life and with seqs of their own
             request.upto = 0
         take, taken.wanted = self._with_blobs(log, items)
         hashes = self._take_items(log, device, request, stream, take)
@@ -213,6 +214,7 @@ class Service:
                 item.kind, item.uid, self._body(item), deleted=item.deleted,
                 stamp=rules.clamp(item.stamp, now), parent=item.parent, blobs=item.blobs,
                 device=device["device"], epoch=request.epoch, life=request.life, seq=item.number,
+                cid=item.base if item.deleted else None,
             )  # fmt: skip
             if not earlier:
                 late = item.number < stream["next_item"] and ownerlog.is_late(log, version)
@@ -279,15 +281,17 @@ class Service:
 
     def _acks(self, reply, taken, key):
         ack, check = taken.stream["ack"], taken.stream["ack_check"]
+        most = ack if taken.agrees else min(ack, taken.request.acked)
         if self.offsite:
             reply.flags |= syncwire.OFFSITE
             row = self.storage.get("offsite", [key])[0]
             reply.offsite = min(row["ack"], ack) if row else 0
-            if self.ack_offsite and reply.offsite < ack:
-                marks = self.storage.scan("marks", "", key, (reply.offsite + 1,), 1,
-                                          descending=True)  # fmt: skip
-                ack = marks[0]["ack"] if marks else 0
-                check = marks[0]["check8"] if marks else syncwire.NO_CHECK
+            if self.ack_offsite:
+                most = min(most, reply.offsite)
+        if most < ack:
+            marks = self.storage.scan("marks", "", key, (most + 1,), 1, descending=True)
+            ack = marks[0]["ack"] if marks else 0
+            check = marks[0]["check8"] if marks else syncwire.NO_CHECK
         reply.ack = ack
         reply.ack_check = self._bound(check) if ack else syncwire.NO_CHECK
         if taken.agrees and taken.request.acked > ack:  # what was said once stays said

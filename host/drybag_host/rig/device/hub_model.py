@@ -25,21 +25,28 @@ def content_id(version):
 class HubModel:
     """`bases`: {key: base} of live records, `graves`: {key: (seq, base)} of what was deleted since
     a hub was paired, `told` those of them that the hub has. `from_hub`: the call in flight carries
-    out what the hub sent. `world`: a hub to sync with (hub_world.World), or None."""
+    out what the hub sent. `sent`: the hub may have what has a seq up to this one.
+    `world`: a hub to sync with (hub_world.World), or None."""
 
     def __init__(self):
         self.bases = {}
         self.graves = {}
         self.told = {}
         self.from_hub = False
+        self.sent = self._sent_then = 0
         self.world = None
 
     def copy(self):
         other = HubModel()
         other.bases, other.graves = dict(self.bases), dict(self.graves)
         other.told, other.from_hub = dict(self.told), self.from_hub
+        other.sent, other._sent_then = self.sent, self._sent_then
         other.world = self.world and self.world.copy()
         return other
+
+    def begin(self):
+        """A call begins: what was sent until now is what it knows of."""
+        self._sent_then = self.sent
 
     def applied(self, ops, seqs, live):
         """These operations count with these numbers; `live`: what was there before."""
@@ -57,6 +64,8 @@ class HubModel:
                     base = content_id(live[key])
                 else:
                     base = self.bases.get(key, 0) or self.graves.get(key, (0, 0))[1]
+                    if not base and key in live and live[key].seq <= self._sent_then:
+                        base = content_id(live[key])
             self.graves.pop(key, None)
             self.told.pop(key, None)
             self.bases.pop(key, None)
@@ -70,6 +79,7 @@ class HubModel:
         """The setting says another number now: deletions up to it are the hub's. Those above it
         count again where the hub was set back."""
         agreed = agreed_in(live)
+        self.sent = max(self.sent, agreed)
         for key in list(self.graves):
             if agreed < 0 or self.graves[key][0] <= agreed:
                 self.told[key] = self.graves.pop(key)

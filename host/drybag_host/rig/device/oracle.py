@@ -66,6 +66,7 @@ class Oracle:
         self.stamp = max(self.stamp, now)
         self.sealed = False
         self.flight = [_normal(op) for op in ops]
+        self.hub.begin()
         self._said(repr(self.flight))
 
     def acknowledged(self, seq):

@@ -14,8 +14,10 @@ _ALL = 100000
 class PairedOps(SyncOps):
     """Mixed into JournalUser, whose `oracle`, `j`, `_call` it uses."""
 
-    def _tell_agreed(self):
+    def _tell_agreed(self, booted=True):
         """After each boot: what the journal's own setting says."""
+        if booted:  # who knows what was sent before
+            self.oracle.hub.sent = self.j.last_seq
         if self.oracle.hub.world:
             return self._new_engine()
         try:
@@ -34,7 +36,7 @@ class PairedOps(SyncOps):
 
     def _told(self):
         self.oracle.hub.moved(self.oracle.live)
-        self._tell_agreed()
+        self._tell_agreed(booted=False)
 
     def _op_setting(self, n, size):
         op = ("put", SETTING, b"set%d" % (n % 3), text(n, size), (), 0)

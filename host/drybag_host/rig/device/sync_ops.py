@@ -173,6 +173,10 @@ class _Told:
     def __getattr__(self, name):
         return getattr(self._user.j, name)
 
+    def note_sent(self, seq):
+        self._user.j.note_sent(seq)
+        self._user.oracle.hub.sent = max(self._user.oracle.hub.sent, seq)
+
     def put(self, kind, uid, body, blobs=(), parent=0):
         user = self._user
         seq = user.told([("put", kind, uid, bytes(body), blobs, parent)], user.j.put, kind, uid,
