@@ -48,7 +48,7 @@ def test_an_app_that_asks_for_nothing_can_only_lose_its_file_system(tmp_path):
     assert report.distinct > 60
     assert set(report.workloads) == {"steps", "steady"}
     assert "superblock" in report.by_place
-    assert not {"rot", "worn", "worn-silent"} & set(report.by_kind)
+    assert not {"rot", "sector-gone", "worn", "worn-silent"} & set(report.by_kind)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from drybag_host.rig.forecast import Forecast, guess
 from drybag_host.rig.jobs import Job
 
 STATES = {"clean", "prefix", "bits", "neighbour", "unstable", "erase-none", "erase-zeroed",
-          "erase-partial", "rot", "worn", "worn-silent"}  # fmt: skip
+          "erase-partial", "rot", "sector-gone", "worn", "worn-silent"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,7 @@ def test_a_column_that_is_not_finished_has_no_parity():
 def test_a_segment_that_is_not_to_be_seen_is_told_by_the_next_one():
     header = layout.LogHeader()
     header.epoch, header.number = 7, 2
-    for units, resume, what in ((9, 0, damage.LOG), (0, 0, damage.GONE), (9, 1, damage.GONE)):
+    for units, resume, what in ((9, 0, damage.LOG), (0, 0, damage.LOG), (9, 1, damage.GONE)):
         memory = flash(LOG, LOG)
         header.prev_units, header.resume = units, resume
         memory[SECTOR : SECTOR + 64] = header.pack()

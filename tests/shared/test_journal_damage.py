@@ -333,3 +333,38 @@ def test_without_its_file_system_the_journal_goes_on(harm):
         for n in range(1000):
             j.put(NOTE, b"fill%d" % n, text(n, 500))
     assert flash.mount().count() >= len(held)
+
+
+@pytest.mark.parametrize("clean", (True, False))
+def test_a_segment_that_is_gone_is_missed_also_where_a_boot_came_behind_it(clean):
+    """The header of the next one, or of the copy of it, says that there was one before."""
+    flash = Flash(SMALL)
+    j = flash.mount()
+    j.put(CONTACT, b"early", text(1, 90))
+    for n in range(3):
+        j.close()
+        j = flash.mount()
+        j.put(CONTACT, b"later", text(n, 90))
+    gone = min(flash.numbers())
+    if clean:
+        j.close()
+    for _ in range(1 if clean else 3):
+        j = flash.mount()
+        assert j.report["missing"] == []
+        j.put(CONTACT, b"last", text(9, 90))
+    for sector, number in sectors(flash):
+        if number == gone:
+            flash.harm(sector * SECTOR, noise(1, SECTOR))
+    j = flash.mount()
+    assert j.report["missing"] == [gone] and not j.find_uid(CONTACT, b"early")
+    assert {"kind": "missing", "segment": gone} in [
+        {name: f.get(name) for name in ("kind", "segment")} for f in findings(j)
+    ]
+
+
+def sectors(flash):
+    """(sector, number) of the log segments."""
+    for sector in range(SMALL):
+        prefix = layout.parse_prefix(flash.memory[sector * SECTOR :][:16])
+        if prefix and prefix[1] == layout.LOG:
+            yield sector, prefix[3]

@@ -57,6 +57,8 @@ def recover(log):
     report["clean"] = clean
     if clean:
         number = tail.number
+        if number + 1 == log.next_number:  # the next header says that this segment must be there
+            log.writer.used = layout.DATA_UNITS - layout.units_left(end)
         _let_go(log)
     else:
         number = _copy_tail(log, tail, end, report)
@@ -198,7 +200,7 @@ def _header_before(log, number):
             header = layout.parse_log_header(memoryview(log.scratch)[:UNIT])
             if header:
                 header.number = number
-                header.resume = header.source = header.copy_units = 0
+                header.resume = header.source = header.copy_units = header.prev_units = 0
                 return header
     header = layout.LogHeader()
     header.epoch, header.number, header.first = log.epoch, number, min(log.sectors)
@@ -273,11 +275,11 @@ def _numbers(log, tail):
 
 
 def _note_missing(log, tail, header):
-    """A segment that says it went on from the one before: that one must be there."""
-    before = header.number - 1
-    if header.prev_units and not header.resume and before >= tail.first:
-        if before not in log.sectors:
-            log.note_missing(before)
+    """A segment that says it, or what it is a copy of, went on from the one before: that one must
+    be there."""
+    before = (header.resume or header.number) - 1
+    if header.prev_units and before >= tail.first and before not in log.sectors:
+        log.note_missing(before)
 
 
 def _rebuilt_header(log, number):
@@ -432,6 +434,7 @@ def _copy_tail(log, tail, end, report):
             if log.aside and not log.pool.free:
                 log.aside.sort()
                 log.pool.release(log.aside.pop()[1], True)
+            log.writer.used = tail.prev_units  # the copy knows what its source knew
             log.open_segment(resume, tail.number, units, crc)
             if _copy_units(log, end):
                 break

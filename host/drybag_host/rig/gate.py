@@ -70,7 +70,8 @@ def try_variant(name):
     row = Row(name, variants.part_of(name), variants.describe(name), workload)
     try:
         path, row.failure = _first_failure(row, Job(
-            workload, _SEED, part=part, letters=CUTS, failures=1))  # fmt: skip
+            workload, _SEED, part=part, letters=variants.LETTERS.get(name, CUTS),
+            failures=1))  # fmt: skip
         if row.failure:
             row.caught = _journal_holds(workload, path or _BEFORE_ALL)
             if path:

@@ -8,7 +8,7 @@
     TAIL     as LAST, or what stood in that sector, and it is told
     LOG      what stood in that sector, and it is told
     GONE     the same without a word: the sector is no segment to be seen any more, and there is no
-             next one, or it was begun by a boot and does not say that this one must be there
+             next one, which would say that it must be there
 """
 
 from drybag import layout
@@ -45,7 +45,7 @@ def harm(memory, places):
 
 
 def _unseen(memory, sector, number):
-    """Neither the prefix nor its column's parity shows the segment, nor does the next one."""
+    """Neither the prefix nor its column's parity shows the segment, and there is no next one."""
     image = memory[sector * _SECTOR : (sector + 1) * _SECTOR]
     rebuilt = bytearray(16)
     for row in range(1, 16):
@@ -55,8 +55,8 @@ def _unseen(memory, sector, number):
         return False
     for at in range(0, len(memory), _SECTOR):
         header = layout.parse_log_header(memory[at : at + _UNIT])
-        if header and header.number == number + 1:
-            return not header.prev_units or header.resume
+        if header and (header.resume or header.number) == number + 1:
+            return False
     return True
 
 
@@ -77,9 +77,18 @@ def _repairable(image, places):
 
 def newest_segment(memory):
     """The highest number of a log segment, 0 if there is none."""
-    newest = 0
+    return _newest(memory)[0]
+
+
+def sector_of_newest(memory):
+    """The sector of that segment, -1 if there is none."""
+    return _newest(memory)[1]
+
+
+def _newest(memory):
+    newest = 0, -1
     for at in range(0, len(memory), _SECTOR):
         prefix = layout.parse_prefix(memory[at : at + 16])
         if prefix and prefix[1] == layout.LOG:
-            newest = max(newest, prefix[3])
+            newest = max(newest, (prefix[3], at // _SECTOR))
     return newest

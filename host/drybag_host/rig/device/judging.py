@@ -134,7 +134,10 @@ class Judging:
         if problems:
             return [Problem(model.NOT_REPORTED, p.expected, p.found) for p in problems]
         oracle.live = found  # the damage is known: from here on this is what must stay
-        oracle.last_seq = max(oracle.last_seq, self.j.last_seq)
+        if what != damage.GONE:  # else nothing tells what numbers were given there
+            oracle.last_seq = max(oracle.last_seq, self.j.last_seq)
+        else:
+            oracle.last_seq = self.j.last_seq
         return []
 
     def _told_of(self, sector, number, what):

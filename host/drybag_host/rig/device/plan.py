@@ -9,9 +9,9 @@ from drybag_host.emulator.rom import nor
 LETTERS = {
     "c": "clean", "p": "prefix", "b": "bits", "n": "neighbour", "u": "unstable",
     "e": "erase-none", "z": "erase-zeroed", "a": "erase-partial",
-    "r": "rot", "w": "worn", "s": "worn-silent",
+    "r": "rot", "g": "sector-gone", "w": "worn", "s": "worn-silent",
 }  # fmt: skip
-REST = "rws"
+REST = "rgws"
 # how many seeds each state gets where a workload is swept in full; `clean` seed 1: not begun
 SEEDS = {"c": 1, "p": 2, "b": 2, "n": 3, "u": 2, "e": 1, "z": 2, "a": 2}
 _PROGRAM = "cpbnu"
@@ -33,7 +33,7 @@ def states(n, op, at_rest):
             # 1 draws "not begun": what is complete is the next command's "not begun"
             out.append((letter, 1 if letter == "c" else seed + 10 * (n % 7)))
     if at_rest:
-        out += [("r", n), ("r", n + 1000), ("w", n), ("s", n)]
+        out += [("r", n), ("r", n + 1000), ("w", n), ("s", n), ("g", n)]
     return out
 
 

@@ -10,8 +10,8 @@ from collections import namedtuple
 
 from drybag_host.emulator.rom.nor import PowerCut
 from drybag_host.emulator.rom.prng import Rng
+from drybag_host.rig.device import damage, plan
 from drybag_host.rig.device import oracle as model
-from drybag_host.rig.device import plan
 from drybag_host.rig.device.chip import SECTOR, Chip, FlashKey
 from drybag_host.rig.device.oracle import Problem
 
@@ -20,6 +20,7 @@ Base = namedtuple("Base", ("memory", "faults"))
 LEVELS_UNTIL_STABLE = 8
 _KEY_MASK = (1 << 62) - 1  # an int that needs no place on the heap, which thousands would fragment
 _EVERY_AT_LEVEL = (1, 1, 1, 5, 11)
+_WHOLE = 1500  # flipped bits leave nothing of a sector
 
 
 class CannotTrace(Exception):
@@ -124,7 +125,7 @@ class Sweeper:
         if faults:
             flash ^= crc32(repr((faults["unstable"], faults["worn"])).encode()) << 20
         flash ^= int.from_bytes(command.oracle.mark, "big") << 1
-        if path[-1][1] == "r":
+        if path[-1][1] in "rg":
             flash ^= 1  # judged as damaged
         flash &= _KEY_MASK
         if not self.seen.add(flash):
@@ -224,7 +225,7 @@ class Sweeper:
             return problem, commands
         if tell:
             tell("booted", user)
-        judge = user.judge_damaged if path[-1][1] == "r" else user.judge
+        judge = user.judge_damaged if path[-1][1] in "rg" else user.judge
         problems = judge(deep)
         if not problems and (plain or path[-1][1] == "u"):
             problems = self._again(user, judge)
@@ -378,19 +379,24 @@ def leave(chip, command, cut):
 
 
 def rest(chip, letter, seed):
-    """Damage while the power is off: rot of one or a few bits, or a sector that wears out.
+    """Damage while the power is off: rot of a few bits or a whole sector, or a sector that wears
+    out.
 
-    Returns the sector. It is one that holds something, if any does.
+    Returns the sector. It is one that holds something, if any does. Of a whole sector: not the
+    newest segment, of which nothing tells.
     """
     rng = Rng(seed)
     sector = rng.below(chip.sectors)
     blank = b"\xff" * SECTOR
+    spared = damage.sector_of_newest(chip.memory) if letter == "g" else -1
     for _ in range(64):
-        if memoryview(chip.memory)[sector * SECTOR : (sector + 1) * SECTOR] != blank:
+        if sector != spared and (
+            memoryview(chip.memory)[sector * SECTOR : (sector + 1) * SECTOR] != blank
+        ):
             break
         sector = rng.below(chip.sectors)
-    if letter == "r":
-        flips = (1, 1, 1, 2, 3, 8)[rng.below(6)]
+    if letter in "rg":
+        flips = (1, 1, 1, 2, 3, 8)[rng.below(6)] if letter == "r" else _WHOLE
         rate = flips / (SECTOR * 8)
         chip.rotted = chip.nor.rot(rate, seed, sector * SECTOR, SECTOR)
     else:

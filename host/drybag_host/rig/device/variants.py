@@ -11,7 +11,8 @@ from drybag_host.rig.device import variants_sync as sync
 from drybag_host.rig.device import variants_write as write
 from drybag_host.rig.device.patch import Patch
 
-# patch, the workload that shows it soonest; where boots are slow, the part of its cuts to sweep
+# patch, the workload that shows it soonest; where boots are slow, the part of its cuts to sweep;
+# the letters of the states (plan.py), if not every cut and no damage at rest
 _GATE = (
     (write.ack_before_flush, "puts"),
     (write.no_crc, "puts"),
@@ -37,6 +38,7 @@ _GATE = (
     (boot.orphan_unprotected, "recovery"),
     (boot.copied_segment_resurrected, "unsteady"),
     (boot.source_of_source_let_go, "marginal"),
+    (boot.prev_units_forgotten, "lives", (0, 1), "g"),
     (boot.seq_reused, "puts"),
     (boot.batch_replayed_at_once, "batches"),
     (boot.guard_off, "forgotten"),
@@ -48,6 +50,7 @@ _GATE = (
     (hub.pending_in_ram, "pending-recovery"),
     (hub.checkpoint_without_pending, "pending-checkpoint"),
     (hub.base_of_newest, "paired"),
+    (hub.tombstone_without_base, "paired"),
     (sync.state_before_changes, "syncing", (9, 10)),
     (sync.agreed_before_answer, "syncing", (4, 10)),
     (sync.deletions_of_a_set_back_hub_forgotten, "sync-set-back"),
@@ -61,6 +64,7 @@ def _name(function):
 
 VARIANTS = {_name(row[0]): row[0] for row in _GATE}
 WORKLOADS = {_name(row[0]): (row[1], row[2] if len(row) > 2 else (0, 1)) for row in _GATE}
+LETTERS = {_name(row[0]): row[3] for row in _GATE if len(row) > 3}
 
 
 def apply(name):

@@ -97,6 +97,24 @@ def source_of_source_let_go(patch):
     find = patch.set(recovery, "_find_tail", find_tail)
 
 
+def prev_units_forgotten(patch):
+    """A boot does not tell the next segment that there is one before it, which must be there."""
+
+    def open_segment(log, resume=0, *args):
+        if resume:
+            log.writer.used = 0
+        opened(log, resume, *args)
+
+    def recover(log):
+        report = found(log)
+        if report["clean"]:
+            log.writer.used = 0
+        return report
+
+    opened = patch.set(Log, "open_segment", open_segment)
+    found = patch.set(recovery, "recover", recover)
+
+
 def seq_reused(patch):
     """Recovery goes on numbering where the open segment began, not where it ended."""
 

@@ -7,6 +7,7 @@ variants.py says which workloads show it.
 from drybag import layout
 from drybag.compaction import Compactor
 from drybag.index import Index, kind_of
+from drybag.journal import Journal
 from drybag.reading import Readings
 from drybag.recovery import Replay
 
@@ -93,6 +94,19 @@ def checkpoint_without_pending(patch):
         return n, following
 
     dumped = patch.set(Index, "dump", dump)
+
+
+def tombstone_without_base(patch):
+    """A deletion of what was sent and never acknowledged does not name what it deletes."""
+
+    def delete(self, *args):
+        sent, self._log.sent = self._log.sent, -1
+        try:
+            return deleted(self, *args)
+        finally:
+            self._log.sent = sent
+
+    deleted = patch.set(Journal, "_delete", delete)
 
 
 def base_of_newest(patch):

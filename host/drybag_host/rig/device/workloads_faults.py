@@ -71,6 +71,18 @@ def _after_wear():
             put(1, b"b", 5, 90)]  # fmt: skip
 
 
+def _lives():
+    """Shut down again and again, so that each segment was begun by a boot."""
+    return [_BOOT] + _shut_down(0, 4)
+
+
+def _shut_down(first, last):
+    ops = []
+    for n in range(first, last):
+        ops += [put(1 + n % 4, b"life%d" % n, n, 90), put(2, b"last", n, 40), ("seal",)]
+    return ops
+
+
 def _not_ours():
     """Another journal's segment lies in the partition at one boot, and is gone at the next."""
     return [_BOOT, put(1, b"a", 1, 50), ("not_ours",)]
@@ -85,5 +97,6 @@ NAMED = {
     "unsteady": (14, _unsteady, lambda: [put(1, b"x", 1, 30), put(1, b"y", 2, 30)]),
     "worn": (20, _worn(True), _after_wear),
     "worn-silent": (20, _worn(False), _after_wear),
+    "lives": (16, _lives, lambda: _shut_down(4, 8) + [put(1, b"cut", 9, 30), _BOOT]),
     "not-ours": (20, _not_ours, lambda: [put(1, b"b", 2, 50), ("not_ours",)]),
 }  # fmt: skip

@@ -23,7 +23,8 @@ def _syncing():
         ("from_hub", [("put", 3, b"hubs", text(26, 120)), ("delete", 2, b"old5"),
                       ("put", 1, b"old0", text(27, 60), (), 1)]),
         put(3, b"hubs", 28, 90), ("delete", 1, b"old0"), put(4, b"big", 29, 4100), ("seal",),
-        put(4, b"big", 30, 40), ("setting", 2, 700), ("delete", 4, b"big"), _BOOT,
+        put(4, b"big", 30, 40), ("setting", 2, 700), ("delete", 4, b"big"),
+        put(1, b"maybe", 31, 50), _BOOT, put(1, b"maybe", 32, 60), ("delete", 1, b"maybe"), _BOOT,
     ]  # fmt: skip
 
 
