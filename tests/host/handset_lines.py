@@ -140,7 +140,7 @@ class SimHandset:
     def start(self):
         self.app = App(self.board)
         self.app.mount()
-        self.app.console.greet()
+        self.app.person.greet()
 
     def reboot(self):
         """Power off and on: all but the flash is forgotten."""

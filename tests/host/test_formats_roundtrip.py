@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 
 from drybag import contentline as c
-from drybag import records
+from drybag import folding, records
 from drybag_host import formats
 from drybag_host.formats import inline
 
@@ -49,7 +49,7 @@ def test_the_whole_corpus_at_once(tmp_path):
 
 
 def lines_of(path):
-    return [line for _, _, line, _ in c.unfold([path.read_bytes()], 1 << 28)]
+    return [line for _, _, line, _ in folding.unfold([path.read_bytes()], 1 << 28)]
 
 
 def is_broken_base64(line):
@@ -63,7 +63,7 @@ def test_vobject_reads_what_we_write(tmp_path, path):
     """3.0 is what most programs read. vobject refuses one of the originals, none of these."""
     out = exported(tmp_path, Store(path))
     lines = [line for line in lines_of(out / "contacts.vcf") if not is_broken_base64(line)]
-    text = b"".join(c.fold_lines(lines)).decode()
+    text = b"".join(folding.fold_lines(lines)).decode()
     cards = list(vobject.readComponents(text))
     ours = [d for d in formats.read_file(path).records if d.kind == 1]
     assert len(cards) == len(ours)
@@ -116,10 +116,10 @@ def test_any_property_lost_or_changed_is_seen(tmp_path, path, version):
         places = [i for i in places if not lines[i].startswith((b"VERSION", b"FN:", b"N:"))]
     for number, i in enumerate(random.Random(7).sample(places, min(9, len(places)))):
         wrong = lines[:i] + changed_values(lines[i], number) + lines[i + 1 :]
-        file.write_bytes(b"".join(c.fold_lines(wrong)))
+        file.write_bytes(b"".join(folding.fold_lines(wrong)))
         found = formats.compare_files(path, out)
         assert found, "not seen: %r" % lines[i]
-    file.write_bytes(b"".join(c.fold_lines(lines)))
+    file.write_bytes(b"".join(folding.fold_lines(lines)))
     assert formats.compare_files(path, out) == []
 
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drybag import contentline as c
-from drybag import linetext
+from drybag import folding, linetext
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def unfold(data, size=7, **limits):
     chunks = [data[i : i + size] for i in range(0, len(data), size)]
-    return [line for _, _, line, _ in c.unfold(chunks, **limits)]
+    return [line for _, _, line, _ in folding.unfold(chunks, **limits)]
 
 
 def test_both_interpreters_agree_on_awkward_input():
@@ -33,7 +33,7 @@ def test_every_line_end_unfolds_the_same(end):
 
 def test_numbers_and_offsets_point_at_the_first_physical_line():
     data = b"A:1\r\n 2\r\n\r\nB:3\r\nC:4"
-    found = list(c.unfold([data]))
+    found = list(folding.unfold([data]))
     assert [(n, line) for n, _, line, _ in found] == [(1, b"A:12"), (4, b"B:3"), (5, b"C:4")]
     assert [data[at : at + 1] for _, at, _, _ in found] == [b"A", b"B", b"C"]
 
@@ -58,13 +58,13 @@ def test_base64_without_indent_ends_at_a_blank_line():
 
 
 def test_a_line_over_the_limit_is_cut_and_says_so():
-    found = list(c.unfold([b"X:" + b"a" * 100 + b"\n b\nY:1\n"], max_line=10))
+    found = list(folding.unfold([b"X:" + b"a" * 100 + b"\n b\nY:1\n"], max_line=10))
     assert [(line, dropped) for _, _, line, dropped in found] == [(b"X:aaaaaaaa", 93), (b"Y:1", 0)]
 
 
 def test_fold_counts_octets_and_keeps_utf8_whole():
     line = b"N:" + "\u20ac\U0001f600x".encode() * 60
-    folded = c.fold(line)
+    folded = folding.fold(line)
     pieces = folded.split(b"\r\n")
     assert pieces.pop() == b""
     assert all(len(p) <= 75 for p in pieces) and len(pieces) > 5
@@ -112,14 +112,14 @@ BODY_LINE = st.binary(min_size=1, max_size=300).map(
 def test_any_lines_survive_folding(lines, size):
     """What fold_lines writes, unfold reads back, whatever the bytes and the chunk sizes."""
     lines.insert(0, b"BEGIN:VCARD")  # the first line end decides how the others end
-    assert unfold(b"".join(c.fold_lines(lines)), size) == lines
+    assert unfold(b"".join(folding.fold_lines(lines)), size) == lines
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400), st.integers(1, 50))
 def test_unfolding_any_bytes_twice_changes_nothing(data, size):
     lines = unfold(data, size)
-    again = unfold(b"".join(c.fold_lines(lines)), size)
+    again = unfold(b"".join(folding.fold_lines(lines)), size)
     if lines[:1] and lines[0][:1] in (b" ", b"\t"):
         lines, again = lines[1:], again[1:]  # a fold with nothing before it
     if b"\r" not in data:
@@ -135,7 +135,7 @@ QP_VALUE = st.text(max_size=200).map(
 @given(QP_VALUE, st.sampled_from(["N", "N;X=" + "y" * 90]))
 def test_quoted_printable_survives_folding(value, name):
     line = (name + ";ENCODING=QUOTED-PRINTABLE:" + value).encode()
-    folded = b"".join(c.fold_lines([line, b"TEL:1"], old=True))
+    folded = b"".join(folding.fold_lines([line, b"TEL:1"], old=True))
     assert unfold(folded) == [line, b"TEL:1"]
     assert all(len(p) <= max(75, len(name) + 28 + 4) for p in folded.split(b"\r\n"))
 

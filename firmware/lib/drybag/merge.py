@@ -6,9 +6,9 @@ whole, and each line of a multi-valued property by itself. What one side changed
 taken; where both changed it differently the later side is shown and the unit is named.
 """
 
+from drybag.bodies import blob_refs, line_name, lines, properties
 from drybag.contentline import component
 from drybag.layout import CONTACT, MAX_BLOBS, MAX_BODY
-from drybag.records import blob_refs, line_name, lines, properties
 
 WHOLE = b"*"  # named when the records could not be merged: the later is shown whole
 

@@ -117,12 +117,12 @@ class Query:
 
     def matches(self, kind, body):
         """True if the record of this kind with this body is meant."""
-        from drybag import records
+        from drybag import bodies
 
         words = list(self.words)
         if not words:
             return True
-        for is_number, text in records.texts(kind, body):
+        for is_number, text in bodies.texts(kind, body):
             if is_number and self.number and same_number(self.number, digits(text)):
                 return True
             text = fold(text)

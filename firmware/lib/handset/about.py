@@ -143,7 +143,7 @@ def do_time(console, text):
 
 
 def do_restart(console, _):
-    console.restart_wanted = True
+    console.app.restart_wanted = True
     console.app.leave()
     yield "Starting again."
 

@@ -11,8 +11,8 @@ from drybag import layout
 from drybag.errors import DrybagError, JournalClosed, NotMountable
 from drybag.frame import FRAME, STATE, TEXT, WORKING, Decoder, lone
 from drybag.port import const
-from handset.console import Console
 from handset.memory import code_bytes, let_go
+from handset.person import Person
 
 _CTRL_C = const(3)
 _READ_BYTES = const(64)
@@ -23,7 +23,12 @@ _QUIET_MS = const(3000)
 _DAY_MS = const(86400000)
 _OPENING = b"Drybag opens the journal ...\r\n"
 _BAUD = const(115200)
-_LINK = ("handset.verbs", "handset.link", "drybag.protocol", "drybag.scrub")
+_LINK = ("handset.verbs", "handset.link", "drybag.protocol")
+_SHARED = (
+    "drybag.search", "drybag.bodies", "drybag.records", "drybag.contentline", "drybag.linetext",
+    "drybag.dates", "drybag.scrub", "handset.looking",
+)  # fmt: skip
+_CONSOLE_WORDS = const(2400)
 _COMMAND_WORDS = const(7000)  # the largest commands: find, show
 _LINK_WORDS = const(8600)  # a computer's link with its buffers, searching
 _COLLECT_EVERY_BYTES = const(16384)
@@ -41,12 +46,12 @@ class App:
         self.fault = None
         self._verbs = self._link = None
         self._session = None  # what a link that was let go knew
-        self.console = Console(self)
+        self.person = Person(self)
         self._decoder = Decoder()
         self._buf = bytearray(_READ_BYTES)
         self._new_baud = 0
         self._baud_since = self._baud_patience_ms = 0
-        self.leaving = False
+        self.leaving = self.restart_wanted = False
         self._heard = board.ticks_ms()
         self._asked = self._heard  # when the last frame came
         self._quiet = False
@@ -106,10 +111,12 @@ class App:
             self._verbs = Verbs(self)
         return self._verbs.start(request)
 
-    def rest(self):
-        """Nobody is at work here: let go of code that can be loaded again."""
-        self.console.rest()
+    def rest(self, wholly=True):
+        """Who is not at work here lets go of code that can be loaded again; see Person.rest."""
+        self.person.rest(wholly)
         self._rest_link()
+        if not self.doing and not self.person.at_work:
+            let_go(_SHARED)
         gc.collect()
 
     def _rest_link(self):
@@ -222,7 +229,7 @@ class App:
 
     def run(self):
         """Serve until Ctrl-C or `quit`; then the journal is closed."""
-        self.console.greet()
+        self.person.greet()
         while not self.leaving:
             if self.sync is None:
                 self._alone()
@@ -279,7 +286,7 @@ class App:
         False if there was nothing to do.
         """
         busy = self._link is not None and self._link.step()
-        busy = self.console.step() or busy
+        busy = self.person.step() or busy
         if self._new_baud or self._baud_since:
             self._change_baud()
         n = self.board.read_into(self._buf, 0 if busy else wait_ms)
@@ -301,7 +308,7 @@ class App:
             self._decoder.idle()
         elif not self._quiet and not busy and silent_ms > _QUIET_MS:
             self._quiet = True
-            self.rest()
+            self.rest(False)
 
     def quiet_ms(self):
         """Since a key or a frame came."""
@@ -326,13 +333,16 @@ class App:
                 if decoder.byte == _CTRL_C:
                     self.leaving = True
                 else:
-                    self.console.key(decoder.byte)
+                    self.person.key(decoder.byte)
 
     def has_room_for_link(self):
         return self._has_room(_LINK_WORDS, "a computer is at work")
 
     def has_room_for_command(self):
         return self._has_room(_COMMAND_WORDS, "you are at work here")
+
+    def has_room_for_console(self):
+        return self._has_room(_CONSOLE_WORDS, "you are at work here")
 
     def _has_room(self, words, why):
         """True if so much code may be loaded. What can be loaded again is let go of for it. A
@@ -403,7 +413,7 @@ def main():
         app.run()
     finally:
         board.leave_console()
-    restart = app.console.restart_wanted
+    restart = app.restart_wanted
     board.write(
         b"\r\n"
         if restart

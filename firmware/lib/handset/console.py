@@ -22,7 +22,6 @@ _CTRL_G = const(7)
 _LET_GO = (
     "handset.views", "handset.forms", "handset.changes", "handset.about", "handset.photo",
     "handset.syncsay",
-    "drybag.search", "drybag.records", "drybag.contentline", "drybag.linetext", "drybag.dates",
 )  # fmt: skip
 
 # name : module : what it takes : what it does : j if it needs the journal. One string, as each
@@ -74,18 +73,25 @@ class Ask:
 
 
 class Console:
-    def __init__(self, app):
+    """`remembered`: what an earlier one of this boot knew."""
+
+    def __init__(self, app, remembered=None):
         self.app = app
         self.terminal = Terminal(app.board.write)
-        self.restart_wanted = False
         self.last_deleted = None
         self.numbers = []
         self.first_number = 1
+        if remembered:
+            self.last_deleted, self.numbers, self.first_number, self.terminal.earlier = remembered
         self._task = None
         self._waiting = True
         self._answer = None
         self._lines = 0
         self._paused = False
+
+    def remember(self):
+        """For a later console; only at rest."""
+        return self.last_deleted, self.numbers, self.first_number, self.terminal.earlier
 
     # -- numbers of the last list -------------------------------------------------------------
     def new_list(self):
@@ -127,7 +133,7 @@ class Console:
         elif c == _CTRL_G and self._task is not None:
             self._stop("left out, nothing was changed")
         elif c == _CTRL_D and self._task is None and self.terminal.empty:
-            self.restart_wanted = True
+            self.app.restart_wanted = True
             self.app.leave()
         elif self._waiting:
             line = self.terminal.key(c)
@@ -151,6 +157,11 @@ class Console:
     def at_work(self):
         """A command is under way, or waits for a word."""
         return self._task is not None
+
+    @property
+    def at_rest(self):
+        """No command, and nothing of one is typed."""
+        return self._task is None and self.terminal.empty
 
     def rest(self):
         """Nobody types: let go of the code of commands."""

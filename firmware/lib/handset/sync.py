@@ -225,7 +225,7 @@ class Sync:
             return True
         if app.board.heap_free() >= code_bytes(2 * _CODE_WORDS):
             return False
-        if app.console.at_work and app.quiet_ms() < _LEFT_ALONE_MS:
+        if app.person.at_work and app.quiet_ms() < _LEFT_ALONE_MS:
             return True
         unasked_ms = app.unasked_ms()
         if app.receiving:

@@ -13,7 +13,7 @@ class Terminal:
     def __init__(self, write):
         self._write = write
         self._line = bytearray()
-        self._earlier = []
+        self.earlier = []
         self._at = 0
         self._escape = 0
         self._skip_lf = False
@@ -28,7 +28,7 @@ class Terminal:
         """Show `prompt`; a new line begins."""
         self._prompt = prompt.encode()
         self._line = bytearray()
-        self._at = len(self._earlier)
+        self._at = len(self.earlier)
         self._write(self._prompt)
 
     @property
@@ -58,10 +58,10 @@ class Terminal:
 
     def remember(self, line):
         """`line` can be had again with the up key."""
-        if line.strip() and (not self._earlier or self._earlier[-1] != line):
-            self._earlier.append(line)
-            if len(self._earlier) > _EARLIER:
-                self._earlier.pop(0)
+        if line.strip() and (not self.earlier or self.earlier[-1] != line):
+            self.earlier.append(line)
+            if len(self.earlier) > _EARLIER:
+                self.earlier.pop(0)
 
     def _enter(self):
         from drybag.linetext import decode
@@ -112,10 +112,10 @@ class Terminal:
         if 32 <= c < 64:
             return
         self._escape = 0
-        if c in b"AB" and self._earlier:
-            self._at = min(max(0, self._at + (-1 if c == 65 else 1)), len(self._earlier))
-            if self._at < len(self._earlier):
-                self._replace(self._earlier[self._at].encode())
+        if c in b"AB" and self.earlier:
+            self._at = min(max(0, self._at + (-1 if c == 65 else 1)), len(self.earlier))
+            if self._at < len(self.earlier):
+                self._replace(self.earlier[self._at].encode())
             else:
                 self._replace(b"")
 

@@ -1,6 +1,6 @@
 """Commands that look: list, find, show, events; and how a person names a record."""
 
-from drybag import layout, records
+from drybag import bodies, layout
 from drybag.contentline import component
 from drybag.errors import BadInput
 from drybag.linetext import decode, unescape
@@ -45,7 +45,7 @@ def day_text(value):
 
 def raw_value(body, name):
     """The first property `name` as the bytes behind its colon; b"" without."""
-    for line in records.properties(body, (name,)):
+    for line in bodies.properties(body, (name,)):
         return line.value
     return b""
 
@@ -53,10 +53,12 @@ def raw_value(body, name):
 def detail(kind, body):
     """What a list says beside the title."""
     if kind == layout.CONTACT:
-        return records.value_of(body, b"TEL") or records.value_of(body, b"EMAIL")
+        return bodies.value_of(body, b"TEL") or bodies.value_of(body, b"EMAIL")
     if kind == layout.EVENT:
         return day_text(raw_value(body, b"DTSTART"))
     if kind == layout.TODO:
+        from drybag import records
+
         if records.is_done(body):
             return "done"
         due = records.due(body)
@@ -70,7 +72,7 @@ def row(console, record, body=None):
     return "%4d  %s %s %s" % (
         console.number(record.kind, record.uid),
         pad(layout.KIND_NAMES.get(record.kind, "?"), 8),
-        pad(clean(records.title(record.kind, body)) or "(no title)", 40),
+        pad(clean(bodies.title(record.kind, body)) or "(no title)", 40),
         cut(clean(detail(record.kind, body)), 22),
     )
 
@@ -157,6 +159,8 @@ def _total(count):
 
 
 def do_events(console, text):
+    from drybag import records
+
     words = text.split()
     days = [records.parse_date(word.encode()) for word in words]
     if None in days or len(days) > 2:
@@ -190,7 +194,7 @@ def do_show(console, text):
         return
     record = console.app.journal.get(*key)
     body = beginning(record)
-    yield "%s  %s" % (layout.KIND_NAMES.get(record.kind, "?"), records.title(record.kind, body))
+    yield "%s  %s" % (layout.KIND_NAMES.get(record.kind, "?"), bodies.title(record.kind, body))
     lines = raw_lines(body) if raw else readable(record.kind, body)
     yield from lines
     if len(body) < record.body_size:
@@ -213,15 +217,15 @@ def stamp_text(board, record):
 
 
 def raw_lines(body):
-    for line in records.lines(body):
+    for line in bodies.lines(body):
         yield "  " + cut(decode(line), _VALUE_CHARS)
 
 
 def readable(kind, body):
     """The properties of a record, a line each or more."""
-    old = kind == layout.CONTACT and records.is_old(body)
+    old = kind == layout.CONTACT and bodies.is_old(body)
     inner = 0
-    for line in records.properties(body):
+    for line in bodies.properties(body):
         if line.name in _SILENT:
             continue
         label = _LABELS.get(line.name) or decode(line.name)
@@ -237,7 +241,7 @@ def readable(kind, body):
         yield "  %s %s" % (pad(label, 13), parts[0])
         for part in parts[1:]:
             yield " " * 16 + part
-    for line in records.lines(body):
+    for line in bodies.lines(body):
         mark = component(line)
         if mark is not None and mark[0] > 0:
             inner += 1

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import IO
 
 from drybag import records
-from drybag.contentline import fold_lines
+from drybag.folding import fold_lines
 from drybag.layout import CONTACT
 from drybag_host.formats import vcard
 from drybag_host.formats.library import CalendarGroup, Library

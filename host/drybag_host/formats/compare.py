@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drybag.contentline import component, unfold
+from drybag.contentline import component
+from drybag.folding import unfold
 from drybag_host.formats.canon import canonical_card, card_version
 from drybag_host.formats.source import Source
 from drybag_host.formats.vcard import utf8

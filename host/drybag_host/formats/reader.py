@@ -6,7 +6,8 @@ Nothing here recurses, and memory is bounded by the largest piece.
 
 from pathlib import Path
 
-from drybag.contentline import MAX_DEPTH, component, unfold
+from drybag.contentline import MAX_DEPTH, component
+from drybag.folding import unfold
 from drybag.layout import CONTACT, EVENT, NOTE, TODO
 from drybag_host.formats import photo
 from drybag_host.formats.assemble import Assembler

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from icalendar import Timezone
 
 from drybag import records
-from drybag.contentline import component, unfold
+from drybag.contentline import BadLine, component, parse
+from drybag.folding import unfold
 
 OWN_HEADER = (b"VERSION:2.0", b"PRODID:-//Drybag//Drybag export//EN")
 
@@ -18,8 +19,8 @@ def zone_ids(body: bytes) -> list[str]:
         if b"TZID" not in line.upper():
             continue
         try:
-            value = records.parse(line).first(b"TZID")
-        except records.BadLine:
+            value = parse(line).first(b"TZID")
+        except BadLine:
             continue
         if value:
             found[value.decode("utf-8", "replace")] = None

@@ -6,6 +6,7 @@ from binascii import hexlify
 sys.path.insert(0, sys.argv[1])
 
 from drybag import contentline as c  # noqa: E402
+from drybag import folding  # noqa: E402
 from drybag import linetext as t  # noqa: E402
 
 STREAMS = [
@@ -59,9 +60,9 @@ def main():
     for stream in STREAMS:
         for size in (1, 3, 1000):
             chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
-            for number, start, line, dropped in c.unfold(chunks):
+            for number, start, line, dropped in folding.unfold(chunks):
                 out("unfold %d %d %d" % (number, start, dropped), line)
-        for number, _, line, dropped in c.unfold([stream], 4):
+        for number, _, line, dropped in folding.unfold([stream], 4):
             out("short %d %d" % (number, dropped), line)
     for line in LINES:
         try:
@@ -80,10 +81,10 @@ def main():
             out("decode", t.decode(data, charset))
     long = b"N:" + ("ab\u00e9\u20ac\U0001f600" * 40).encode()
     for width in (75, 20, 5):
-        out("fold", c.fold(long, width))
-    out("fold", c.fold(b"X:" + b"\xff" * 200))
-    out("fold", c.fold(b"X:" + b"a\r" * 100))
-    out("qp", c.fold_qp(b"N;ENCODING=QUOTED-PRINTABLE:" + b"=C3=91END:x" * 30))
+        out("fold", folding.fold(long, width))
+    out("fold", folding.fold(b"X:" + b"\xff" * 200))
+    out("fold", folding.fold(b"X:" + b"a\r" * 100))
+    out("qp", folding.fold_qp(b"N;ENCODING=QUOTED-PRINTABLE:" + b"=C3=91END:x" * 30))
     for text in ("a\\nb\\,c\\;d\\\\e\\:\\x\\", "plain", "C:\\new\\;x"):
         out("unescape", t.unescape(text))
         out("unescape", t.unescape(text, True))
