@@ -187,6 +187,15 @@ def test_the_person_writes_during_a_sync(h, at):
     assert not h.j.find_uid(CONTACT, b"uid4") and not h.engine.unsent()
 
 
+def test_the_person_writes_while_a_poll_without_news_is_answered(h):
+    """What has come by then is no "the hub takes nothing and gives nothing"."""
+    h.synced()
+    h.synced()
+    h.meanwhile(lambda: h.j.put(CONTACT, b"just now", b"FN:Ada\n"))
+    h.synced()
+    same(h)
+
+
 # --- what a hub may say ------------------------------------------------------------------------
 
 

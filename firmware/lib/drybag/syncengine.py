@@ -136,6 +136,7 @@ class SyncEngine:
             before = self._progress()
             request, size = yield from self._push.request(self.buf, self._room())
             answer = yield ("post", "/v1/sync", memoryview(self.buf)[:size])
+            written = self.journal.last_seq > request.last_seq  # by the person, meanwhile
             if answer[0] == 413 and self.buffer_bytes > LEAST_BUFFER:
                 self.buffer_bytes = max(LEAST_BUFFER, self.buffer_bytes // 2)
                 self._allocate()
@@ -158,7 +159,7 @@ class SyncEngine:
                 return self._done(reply)
             if reply.wait_s:
                 return Outcome(BUSY, "the hub asks to wait", reply.wait_s)
-            if self._progress() == before:
+            if self._progress() == before and not written:
                 raise Stop(BROKEN, "the hub takes nothing and gives nothing")
 
     def _progress(self):

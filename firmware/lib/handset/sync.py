@@ -108,6 +108,7 @@ class Sync:
         self.why = why
         if waited_ms > _LIMIT_MS << min(times, _MOST_LIMITS):
             self.stale = True
+            self.why = why + "; the hub had not answered by then"
             if self.link is not None:
                 self.link.cancelled = True
 

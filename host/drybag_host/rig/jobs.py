@@ -9,7 +9,7 @@ UNTIL_STABLE = 0
 # states a named workload gets in a quick campaign; the rest get _QUICK_OTHER
 _QUICK = {"long": 80, "checkpoint": 20, "growth": 30, "garbage": 25, "compaction": 80,
           "nearly-full": 50, "churn": 60, "paired-long": 40, "pending": 70,
-          "syncing": 60, "sync-set-back": 40,
+          "syncing": 60, "sync-set-back": 40, "sync-merge": 50,
           "full": 50, "random": 80, "recovery": 80, "puts": 70, "updates": 140, "batches": 140,
           "photos": 220, "format": 220, "shutdowns": 160, "wrap-blob": 120}  # fmt: skip
 _QUICK_OTHER = 100

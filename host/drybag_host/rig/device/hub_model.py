@@ -57,7 +57,7 @@ class HubModel:
             if op[1] == SETTING:
                 continue
             if self.world and not self.from_hub:
-                self.world.wrote(op)
+                self.world.wrote(op, live.get(key))
             base = 0
             if agreed >= 0 and not self.from_hub:
                 if key in live and live[key].seq <= agreed:

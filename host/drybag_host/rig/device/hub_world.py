@@ -5,6 +5,7 @@ from drybag_host.rig.device.toy_hub import ToyHub
 
 HUB_SETTING = 7, b"hub"
 SYNC_SETTING = 7, b"sync"
+_BOTH = b"both"
 _HUB_ID_AT, _AGREED_AT = 2, 26  # SPEC.md "Settings of sync"
 
 
@@ -23,10 +24,12 @@ def agreed_in_state(live):
 class World:
     """`hub` is no part of a cut: what it has acknowledged stands. `kept`: a copy of it from
     earlier. `wanted`: {key: (body, blobs, parent), None once deleted} by the latest of all edits,
-    here and elsewhere; no workload has two at once for one record."""
+    here and elsewhere. Two at once for one record are only made of those whose uid begins with
+    `both`: their bodies have the same lines at all times, and each edit counts line by line."""
 
     def __init__(self):
         self.hub = ToyHub()
+        self.hub.merges = True
         self.kept = None
         self.wanted = {}
         self._number = 1
@@ -44,13 +47,22 @@ class World:
         self._number = self._number * 1103515245 + 12345 & 0x7FFFFFFF
         return self._number or 1
 
-    def wrote(self, op):
-        """The person did this."""
-        self.wanted[op[1], op[2]] = (op[3], op[4], op[5]) if op[0] == "put" else None
+    def wrote(self, op, before):
+        """The person did this; `before`: the version that was here, or None."""
+        made = (op[3], op[4], op[5]) if op[0] == "put" else None
+        self._want((op[1], op[2]), made, before and before.body)
 
-    def edited(self, kind, uid, body, blobs):
-        """So did somebody elsewhere."""
-        self.wanted[kind, uid] = None if body is None else (body, blobs, 0)
+    def edited(self, kind, uid, body, blobs, before):
+        """So did somebody elsewhere; `before`: the body that the hub had, or None."""
+        self._want((kind, uid), None if body is None else (body, blobs, 0), before)
+
+    def _want(self, key, made, before):
+        wanted = self.wanted.get(key)
+        if key[1][: len(_BOTH)] == _BOTH and made and wanted and before:
+            rows = [text.split(b"\n") for text in (before, made[0], wanted[0])]
+            lines = [rows[2 if rows[0][i] == rows[1][i] else 1][i] for i in range(len(rows[0]))]
+            made = (b"\n".join(lines),) + made[1:]
+        self.wanted[key] = made
 
     def held(self):
         """{key: (body, blobs, parent)} of what the hub has."""

@@ -47,9 +47,11 @@ class SyncOps:
         big = None
         if body and len(body) > _BODY_BYTES:
             big = world.hub.blob(body), len(body)
+        head = world.hub.head(kind, uid)
+        before = head.body if head and not head.deleted else None
         world.hub.edit(kind, uid, b"" if big else body or b"", body is None, blobs,
                        self.clock.now, big)  # fmt: skip
-        world.edited(kind, uid, body, blobs)
+        world.edited(kind, uid, body, blobs, before)
         self.oracle.hub_changed(world.hub)
 
     def _op_hub_kept(self):

@@ -1,7 +1,7 @@
 """A hub in a hundred lines, in memory: enough of SPEC.md "Sync" to drive a handset's engine.
 
-Runs on both interpreters. It merges nothing: the later of two edits counts, and an edit beats a
-deletion. The real hub is drybag_host.hub.
+Runs on both interpreters. Of two edits the later counts, unless it shall merge them; an edit beats
+a deletion. The real hub is drybag_host.hub.
 """
 
 import hashlib
@@ -13,7 +13,10 @@ from drybag import syncwire as w
 
 
 class ToyHub:
-    """log: [(Item, stream)], position 1 first; heads: {(kind, uid): position}."""
+    """log: [(Item, stream)], position 1 first; heads: {(kind, uid): position}; merges: two edits
+    of one version become one, property by property."""
+
+    merges = False
 
     def __init__(self, name=b"toy hub1"):
         self.name = name
@@ -31,6 +34,7 @@ class ToyHub:
     def copy(self):
         """As this one is now, with a future of its own."""
         other = ToyHub(self.name)
+        other.merges = self.merges
         other.log, other.checks = list(self.log), list(self.checks)
         other.heads, other.blobs = dict(self.heads), dict(self.blobs)
         other.partial, other.quarantined = dict(self.partial), list(self.quarantined)
@@ -131,6 +135,21 @@ class ToyHub:
             pass
         elif not _same(head, item):
             self._append(item, key)
+            if self.merges and not head.deleted:
+                self._merge_edits(item, head)
+
+    def _merge_edits(self, item, head):
+        """Write what both edits make of the version that `item` replaced."""
+        from drybag.merge import merge
+
+        base = None
+        for other, _ in self.log:
+            if (other.kind, other.uid) == (item.kind, item.uid) and not other.deleted:
+                if layout.content_id(other.parent, other.blobs, other.body) == item.base:
+                    base = other
+        sides = (item, head) if item.stamp >= head.stamp else (head, item)
+        made = merge(item.kind, base, *sides)
+        self.edit(item.kind, item.uid, made.body, False, made.blobs, sides[0].stamp)
 
     def _is_base(self, head, item, key):
         """True if the item is a change of this version."""

@@ -45,7 +45,38 @@ def _set_back():
             ("sync",), ("seal",), ("sync",)]  # fmt: skip
 
 
+def _card(nickname, title, role, note):
+    """A contact; whoever edits it changes one of these."""
+    lines = b"VERSION:3.0\nFN:Both\nNICKNAME:n%d\nTITLE:t%d\nROLE:r%d\nNOTE:o%d\n"
+    return lines % (nickname, title, role, note)
+
+
+def _here(n, *properties):
+    return ("put", 1, b"both%d" % n, _card(*properties), (), 0)
+
+
+def _there(n, *properties):
+    return ("elsewhere", 1, b"both%d" % n, _card(*properties), ())
+
+
+def _before_merge():
+    return [_BOOT, _here(0, 0, 0, 0, 0), _here(1, 0, 0, 0, 0), put(2, b"else", 1, 60),
+            ("pair",), ("sync",)]  # fmt: skip
+
+
+def _merging():
+    """Both sides change one contact before a sync, and while it is under way."""
+    return [
+        _here(0, 1, 0, 0, 0), _there(0, 0, 1, 0, 0), ("sync",),
+        ("sync", [_there(0, 1, 1, 1, 0), _here(0, 1, 1, 0, 1)]),
+        _there(0, 2, 1, 1, 1), _here(0, 1, 1, 1, 2), ("delete", 1, b"both1"),
+        ("sync", [_there(1, 0, 0, 0, 1), _here(0, 1, 1, 2, 2)]),
+        ("sync",),
+    ]  # fmt: skip
+
+
 NAMED = {
     "syncing": (24, _paired, _syncing),
     "sync-set-back": (24, _before_setback, _set_back),
+    "sync-merge": (24, _before_merge, _merging),
 }
