@@ -30,7 +30,10 @@ class AlreadyRunning(EmulatorError):
 
 class NotRunning(EmulatorError):
     exit_code = 32
-    hint = "'drybag emu start NAME' starts a board, 'drybag emu power on NAME' gives it power"
+    hint = (
+        "'drybag emu start NAME' starts a board, 'drybag emu power on NAME' gives it power; "
+        "--start does either"
+    )
 
 
 class ImageProblem(EmulatorError):

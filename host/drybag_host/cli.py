@@ -5,12 +5,15 @@ Each module in commands/ is one command of the same name (a trailing underscore 
 """
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import pkgutil
 import shutil
+import signal
 import sys
+import threading
 
 from drybag.errors import DrybagError
 from drybag_host import commands
@@ -276,6 +279,26 @@ def _quiet_exit():
     return 141
 
 
+@contextlib.contextmanager
+def _stoppable():
+    """SIGTERM, and the terminal that closes, are Ctrl-C: what is half made goes, locks are freed.
+
+    Whoever ignores them (nohup) or has a way of their own keeps it.
+    """
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        taken = [getattr(signal, name) for name in names]
+        taken = [number for number in taken if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(argv=None):
     """Run one command line; returns its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -287,7 +310,8 @@ def main(argv=None):
     debug = "--debug" in before
     try:
         try:
-            code = _run(argv, out)
+            with _stoppable():
+                code = _run(argv, out)
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, BrokenPipeError):
                 raise

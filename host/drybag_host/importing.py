@@ -183,7 +183,9 @@ def _summary(args, reading, result, seconds):
         title = "Would be imported to %s (dry run)" % args.target
     columns = ("", ">read", *(">" + text for _, text in states))
     done = result.total("added") + result.total("updated")
-    caption = "%s, %s" % (duration_text(seconds), rate_text(done / max(seconds, 0.001)))
+    caption = duration_text(seconds)
+    if done:
+        caption += ", " + rate_text(done / max(seconds, 0.001))
     args.out.table(title, columns, rows, "" if args.dry_run else caption)
 
 

@@ -232,9 +232,16 @@ def start_board(target, out):
 
 
 def _connect(target):
+    """A HandsetLink. Raises NotRunning at once where nobody could answer."""
     from drybag_host.board import open_console
     from drybag_host.link import HandsetLink
 
+    if target.startswith("emu:"):
+        board = virtual_board(target)
+        if board.is_running and not board.is_powered:
+            from drybag_host.board_errors import NotRunning
+
+            raise NotRunning("%s has no power" % target)
     return HandsetLink(open_console(target))
 
 

@@ -167,20 +167,26 @@ def test_closed_pipe_is_quiet(tmp_path):
     process.stderr.close()
 
 
-def test_ctrl_c_ends_with_130():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_like_end_with_130_and_clean_up(number, tmp_path):
     script = (
-        "import time, sys; from drybag_host import cli; from drybag_host.commands import verify\n"
-        "verify.run = lambda args: (print('here', flush=True), time.sleep(30))\n"
-        "sys.exit(cli.main(['verify', 'x']))"
+        "import tempfile, time, sys\n"
+        "from drybag_host import cli; from drybag_host.commands import verify\n"
+        "def run(args):\n"
+        "    with tempfile.TemporaryDirectory(dir=%r):\n"
+        "        print('here', flush=True); time.sleep(30)\n"
+        "verify.run = run\n"
+        "sys.exit(cli.main(['verify', 'x']))" % str(tmp_path)
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     process.stdout.readline()
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130 and b"Traceback" not in errors
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh"])

@@ -357,6 +357,7 @@ def test_targets(run, new_board, home, tmp_path, monkeypatch):
     assert run("status", "emu:one", code=32)["error"]["hint"]
     assert run("status", "emu:one", "--start")["handset"]["id"]
     board.power_off()
+    assert "no power" in run("status", "emu:one", code=32)["error"]["message"]
     assert run("status", "emu:one", "--start")["handset"]["id"]
 
 

@@ -15,7 +15,7 @@ DISK_VERSION = 0x00020000  # MicroPython 1.20 and 1.21 mount no 2.1; newer ones 
 
 @contextmanager
 def _uninterrupted():
-    """Ctrl-C waits until the file system is done (milliseconds).
+    """Ctrl-C and SIGTERM wait until the file system is done (milliseconds).
 
     littlefs-python's callbacks can't pass an exception on: an interrupt that falls into one is
     printed and lost, and so are the bytes that it was to program.
@@ -24,13 +24,17 @@ def _uninterrupted():
         yield  # signals reach the main thread alone
         return
     came = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
         if came:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(came[0])
 
 
 @_uninterrupted()

@@ -59,7 +59,9 @@ def salvage_bytes(data, advance=None):
     results = [r for r in results if r.entries]
     results.sort(key=lambda r: (-r.entries, r.epoch))
     if not results and not scan.sectors and not scan.chunks:
-        raise NotFound("no entry of a journal was found in %d bytes" % len(data))
+        error = NotFound("no entry of a journal was found in %d bytes" % len(data))
+        error.hint = "is it the right file? drybag dump TARGET FILE --whole reads a board's flash"
+        raise error
     return scan, results or [salvage.Result(0)], blobs
 
 

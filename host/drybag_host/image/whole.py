@@ -92,7 +92,10 @@ def info(path):
     }
     rows = _table(raw)
     if rows is None and micropython is None:
-        raise ImageProblem("%s: neither a flash image nor MicroPython's firmware" % path)
+        raise ImageProblem(
+            "%s: neither a flash image nor MicroPython's firmware" % path,
+            "drybag inspect %s looks into a dump of 'pim'" % path,
+        )
     for row in rows if rows is not None else micropython.rows:
         found["partitions"].append(row._asdict())
     if rows is not None:
