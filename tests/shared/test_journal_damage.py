@@ -22,6 +22,7 @@ from pim_flash import (
 
 from drybag import errors, layout
 from drybag.layout import CONTACT, NOTE, PHOTO
+from drybag.pool import Pool
 
 UNITS = 64
 SMALL = 24
@@ -267,10 +268,40 @@ def test_a_damaged_photo_is_stored_again_and_whole():
     assert blob(flash.mount(), sha) == noise(1, 9000)
 
 
-@pytest.mark.parametrize("reported", [True, False])
-def test_worn_out_sectors_are_left_alone(reported):
+class Raising:
+    """A partition as a chip has it: what fails raises OSError."""
+
+    def __init__(self, bdev):
+        self._bdev = bdev
+
+    def readblocks(self, *args):
+        self._check(self._bdev.readblocks(*args))
+
+    def writeblocks(self, *args):
+        self._check(self._bdev.writeblocks(*args))
+
+    def ioctl(self, op, arg):
+        result = self._bdev.ioctl(op, arg)
+        if op == 6:
+            self._check(result)
+        return result
+
+    def _check(self, result):
+        if result:
+            raise OSError(-result)
+
+
+class ChipFlash(Flash):
+    def partition(self):
+        return Raising(Flash.partition(self))
+
+
+@pytest.mark.parametrize(
+    ("reported", "kind"), [(True, Flash), (False, Flash), (True, ChipFlash), (False, ChipFlash)]
+)
+def test_worn_out_sectors_are_left_alone(reported, kind):
     for worn in range(0, SMALL, 2):
-        flash = Flash(SMALL)
+        flash = kind(SMALL)
         j = flash.mount()
         held = {}
         for n in range(200):
@@ -303,6 +334,36 @@ def test_sectors_wear_out_one_after_the_other_until_the_flash_is_full():
     assert n > 600
     assert bodies(j) == held
     assert bodies(flash.mount()) == held
+
+
+def test_a_chip_that_dies_closes_the_journal():
+    """Not one sector after the other is given up then."""
+    flash = ChipFlash(SMALL)
+    j = flash.mount()
+    j.put(NOTE, b"a", b"1")
+    flash.nor.cut_at(2, "prefix")
+    with pytest.raises(OSError):
+        j.put(NOTE, b"b", text(1, 300))
+    assert j.stats()["bad_sectors"] == 0
+    with pytest.raises(errors.JournalClosed):
+        j.delete(NOTE, b"a")
+    flash.nor.power_on()
+    assert bodies(flash.mount()) == {(NOTE, b"a"): b"1"}
+
+
+def test_directories_that_cannot_be_read_leave_a_journal_without_new_sectors(monkeypatch):
+    """Where no sector is free the files are looked through: their directory may be damaged."""
+    flash, held = build(clean=False)
+    before = bytes(flash.memory)
+
+    def broken(pool):
+        raise OSError(84)
+
+    monkeypatch.setattr(Pool, "_directories", broken)
+    monkeypatch.setattr(Pool, "_next", lambda pool, state: -1)
+    j = flash.mount()
+    assert j.report["read_only"] and bodies(j) == held
+    assert bytes(flash.memory) == before
 
 
 @pytest.mark.parametrize("harm", [b"\xff", b"\0", None])

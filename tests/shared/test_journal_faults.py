@@ -121,8 +121,12 @@ def check(name, flash, j, raised):
         assert told(j) == fresh
         live = {key: value[0] for key, value in fresh.items()}
         for n in range(90):  # once round the log: what is not copied then is lost
-            j.put(NOTE, b"k%d" % (n % 4), text(n, 400))
-            live[NOTE, b"k%d" % (n % 4)] = text(n, 400)
+            key = NOTE, b"k%d" % (n % 4)
+            try:
+                j.put(*key, text(n, 400))
+            except errors.NoSpace:  # a sector that failed is left alone: there is one less
+                continue
+            live[key] = text(n, 400)
         assert bodies(j) == bodies(flash.copy().mount()) == live
     elif name != "close":
         memory = bytes(flash.memory)

@@ -13,13 +13,15 @@ _IOCTL_COUNT = const(4)
 _IOCTL_SIZE = const(5)
 _IOCTL_ERASE = const(6)
 _REFUSED = const(-84)
+_IO_ERROR = const(-5)
 _BLANK = b"\xff" * UNIT
 
 
 class Device:
-    """Wraps a block device (readblocks, writeblocks with offset, ioctl) of 4096-byte sectors.
+    """Wraps a block device (readblocks, writeblocks with offset, ioctl) of 4096-byte sectors, that
+    answers with an error number or, as a chip's does, raises OSError.
 
-    Raises OSError where the flash reports an error. `seen_header` is the last sector whose start
+    Raises OSError where nothing can be read. `seen_header` is the last sector whose start
     LittleFS programmed with `expect`, `last_read` the sector it read last: that is how a
     container's place becomes known.
     """
@@ -57,20 +59,29 @@ class Device:
         view = memoryview(buf)
         for at in range(0, len(view), UNIT):
             unit = view[at : at + UNIT]
-            if self.bdev.writeblocks(sector, unit, offset + at):
-                return False
-            self.read(sector, offset + at, self._check)
-            if self._check != unit:
+            try:
+                failed = self.bdev.writeblocks(sector, unit, offset + at)
+            except OSError:
+                failed = True
+            self.read(sector, offset + at, self._check)  # raises where the whole chip is dead
+            if failed or self._check != unit:
                 return False
         return True
 
     def erase(self, sector):
         """Erase `sector`; False where the flash says that it failed."""
-        return not self.bdev.ioctl(_IOCTL_ERASE, sector)
+        if _as_bad_block(self.bdev.ioctl, _IOCTL_ERASE, sector):
+            self.read(sector, 0, self._check)
+            return False
+        return True
 
     def readblocks(self, block, buf, offset=0):
+        """For LittleFS, through whose C code no exception may go."""
         self.last_read = block
-        return self.bdev.readblocks(block, buf, offset)
+        try:
+            return self.bdev.readblocks(block, buf, offset)
+        except OSError:
+            return _IO_ERROR
 
     def writeblocks(self, block, buf, offset=0):
         """LittleFS programs; 0xFF is what erased flash holds already, so it is not sent."""

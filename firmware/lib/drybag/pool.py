@@ -270,7 +270,14 @@ class Pool:
         if self._listed or self.fs is None:
             return False
         self._listed = True
-        found = False
+        free = self.free
+        try:
+            self._look_for_files()
+        except OSError as error:  # a damaged directory: there is what has been found so far
+            self.fs_error = error
+        return self.free > free
+
+    def _look_for_files(self):
         for directory in self._directories():
             for entry in list(self.fs.ilistdir("/" + directory)):
                 if entry[3] != SECTOR or entry[0][0] not in _LETTERS or not _is_hex(entry[0][1:]):
@@ -281,8 +288,6 @@ class Pool:
                 sector = self.device.last_read
                 if self.state[sector] == UNKNOWN:
                     self.own(sector, FREE, 0)
-                    found = True
-        return found
 
 
 def _name(head):
