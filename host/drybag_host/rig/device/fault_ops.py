@@ -36,6 +36,14 @@ class FaultOps:
             raise Broken("%s has no flash command %d" % (op[0], n))
         nor.power_on()
 
+    def _op_unsteady_wrong(self):
+        """Cells that read now so, now so, read the other way round from now on."""
+        nor = self.chip.nor
+        for page, mask in nor._unstable.items():
+            bits = int.from_bytes(self.chip.memory[page : page + 256], "little") ^ mask
+            self.chip.memory[page : page + 256] = bits.to_bytes(256, "little")
+        nor._unstable.clear()
+
     def _op_worn(self, reported):
         """From now on the sector in use takes no erase and no program."""
         sector = self.j._log.writer.sector

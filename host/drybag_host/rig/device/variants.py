@@ -38,6 +38,7 @@ _GATE = (
     (boot.orphan_unprotected, "recovery"),
     (boot.copied_segment_resurrected, "unsteady"),
     (boot.source_of_source_let_go, "marginal"),
+    (boot.cut_copy_outlives_its_source, "chain-torn"),
     (boot.prev_units_forgotten, "lives", (0, 1), "g"),
     (boot.seq_reused, "puts"),
     (boot.batch_replayed_at_once, "batches"),

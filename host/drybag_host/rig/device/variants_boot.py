@@ -97,6 +97,18 @@ def source_of_source_let_go(patch):
     find = patch.set(recovery, "_find_tail", find_tail)
 
 
+def cut_copy_outlives_its_source(patch):
+    """What recovery passes over is free at once: of two copies cut short, one of the other, the
+    later may be left, and nothing shows any more that it was cut short."""
+
+    def set_aside(log, number):
+        sector = log.sectors.pop(number)
+        log.pool.release(sector, True)
+        log.pool._turn = sector
+
+    patch.set(recovery, "_set_aside", set_aside)
+
+
 def prev_units_forgotten(patch):
     """A boot does not tell the next segment that there is one before it, which must be there."""
 

@@ -43,6 +43,11 @@ def _chain():
     return _marginal() + [("cut", _BOOT, 5, "neighbour", 41)]
 
 
+def _chain_torn():
+    """As `_chain`, and the first copy, of which the second was made, reads torn from now on."""
+    return _chain() + [("unsteady_wrong",)]
+
+
 def _garbage():
     """Old versions fill the log, so that a photo looks for blobs to let go; one was cut short."""
     ops = [_BOOT] + [put(4, b"n%d" % (n % 5), n, 1000) for n in range(150)]
@@ -94,6 +99,7 @@ NAMED = {
     "tombstones": (16, _tombstones, lambda: _turns(6, 9)),
     "marginal": (14, _marginal, lambda: [_BOOT]),
     "chain": (14, _chain, lambda: [_BOOT]),
+    "chain-torn": (14, _chain_torn, lambda: [_BOOT]),
     "unsteady": (14, _unsteady, lambda: [put(1, b"x", 1, 30), put(1, b"y", 2, 30)]),
     "worn": (20, _worn(True), _after_wear),
     "worn-silent": (20, _worn(False), _after_wear),
