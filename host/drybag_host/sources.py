@@ -4,10 +4,13 @@ import contextlib
 import os
 
 from drybag.errors import Damaged, NotFound
-from drybag_host.targets import add_source, is_folder, is_hub, open_session
+from drybag_host.targets import add_kind, add_source, is_folder, is_hub, open_session
 from drybag_host.virtual import is_virtual
 
-__all__ = ["BackupSource", "DumpSource", "HandsetSource", "add_source", "is_dump", "open_source"]
+__all__ = [
+    "BackupSource", "DumpSource", "HandsetSource", "add_kind", "add_source", "is_dump",
+    "open_source",
+]  # fmt: skip
 
 
 class BackupSource:

@@ -51,6 +51,13 @@ def add_source(parser, nargs=None):
     add_owner(parser)
 
 
+def add_kind(parser):
+    """--kind, for commands that list records."""
+    parser.add_argument(
+        "--kind", metavar="KIND", help="only this: contact, event, todo, note, photo or calendar"
+    )
+
+
 def add_owner(parser):
     """--owner and --ca, for commands that may read from a hub."""
     group = parser.add_argument_group("hub")

@@ -25,7 +25,8 @@ def add_parser(sub):
         "--cuts", type=int, default=36, metavar="N", help="how often to pull (%(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="of the book and of the cuts"
+        "--seed", type=int, default=1, metavar="N",
+        help="of the book and of the cuts (%(default)s)",
     )
 
 

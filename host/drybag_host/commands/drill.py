@@ -23,7 +23,8 @@ def add_parser(sub):
         "others the same journal and sync engine in this process; the hub is a real process.",
         epilog="example:\n  drybag drill cloudburst --handsets 20 --report cloudburst.html\n",
     )
-    one.add_argument("--handsets", type=int, default=20, metavar="N", help="(%(default)s)")
+    one.add_argument("--handsets", type=int, default=20, metavar="N",
+                     help="how many handsets, 4 or more (%(default)s)")  # fmt: skip
     one.add_argument(
         "--boards", type=int, default=3, metavar="N",
         help="so many of them are emulated boards (%(default)s)",
@@ -33,7 +34,9 @@ def add_parser(sub):
     )
     one.add_argument("--no-offsite", action="store_true", help="the hub has no off-site copy")
     one.add_argument("--report", metavar="FILE", help="draw it, as one HTML page")
-    one.add_argument("--seed", type=int, default=15, metavar="N", help="(%(default)s)")
+    one.add_argument(
+        "--seed", type=int, default=15, metavar="N", help="of all that is chance (%(default)s)"
+    )
     one.set_defaults(drill_run=_cloudburst)
 
 

@@ -1,6 +1,6 @@
 """`drybag dump`: the raw flash of a handset into a file."""
 
-from drybag_host.targets import add_handset
+from drybag_host.targets import add_handset, add_speed
 
 ORDER = 50
 
@@ -18,7 +18,8 @@ def add_parser(sub):
         epilog="example:\n  drybag dump auto pim.bin\n  drybag show pim.bin\n",
     )
     add_handset(parser)
-    parser.add_argument("file", metavar="FILE", help="a new file")
+    add_speed(parser)
+    parser.add_argument("file", metavar="FILE", help="a new file, which only you may read")
     parser.add_argument(
         "--whole", action="store_true",
         help="the whole flash; it holds all that the board knows, Wi-Fi passwords included",
@@ -90,9 +91,10 @@ def _by_firmware(args, target, path, whole):
 
 def _by_loader(args, target, path, whole):
     from drybag_host.board.loader import open_loader
+    from drybag_host.esptool_run import BAUD
     from drybag_host.image import dumping
 
-    with open_loader(target) as tool, _bar(args) as advance_to:
+    with open_loader(target, args.baud or BAUD) as tool, _bar(args) as advance_to:
         return dumping.from_loader(tool, path, advance_to, whole)
 
 

@@ -1,6 +1,7 @@
 """`drybag export`: everything as standard files."""
 
 from drybag_host.sources import add_source
+from drybag_host.targets import add_speed
 
 ORDER = 23
 
@@ -16,6 +17,7 @@ def add_parser(sub):
         "  drybag export auto out --vcard 4.0 --only contact,event\n",
     )
     add_source(parser)
+    add_speed(parser)
     add_options(parser)
 
 
@@ -26,7 +28,9 @@ def add_options(parser):
         "--vcard", choices=("3.0", "4.0", "as-is"), default="3.0",
         help="vCard version of contacts.vcf (%(default)s)",
     )  # fmt: skip
-    parser.add_argument("--only", metavar="KINDS", help="kinds, with commas: contact,event,...")
+    parser.add_argument(
+        "--only", metavar="KINDS", help="with commas: contact,event,todo,note,photo (all)"
+    )
     parser.add_argument(
         "--force", action="store_true", help="write into a folder that is not empty; files of the "
         "same names are replaced",

@@ -1,6 +1,6 @@
 """`drybag find`: records by text, events by date."""
 
-from drybag_host.sources import add_source
+from drybag_host.sources import add_kind, add_source
 
 ORDER = 31
 MAX_DAYS = 400
@@ -18,7 +18,7 @@ def add_parser(sub):
     )
     add_source(parser)
     parser.add_argument("text", metavar="TEXT", nargs="?", default="", help="what to look for")
-    parser.add_argument("--kind", metavar="KIND", help="only this kind")
+    add_kind(parser)
     parser.add_argument("--from", dest="low", metavar="DATE", help="events from this day on")
     parser.add_argument(
         "--to", dest="high", metavar="DATE", help="events up to this day, included"

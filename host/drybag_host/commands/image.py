@@ -19,7 +19,7 @@ def add_parser(sub):
     group = build.add_mutually_exclusive_group()
     group.add_argument(
         "--micropython", metavar="FILE",
-        help="MicroPython's stock firmware for the board, or a version such as 1.27 (default: the "
+        help="MicroPython's stock firmware for the board, or a version such as 1.27 (without: the "
         "newest in ~/.local/share/drybag/cache/micropython)",
     )  # fmt: skip
     group.add_argument(

@@ -1,6 +1,6 @@
 """`drybag inspect`: what stands on a flash, as tables and as a picture."""
 
-from drybag_host.targets import add_link_options
+from drybag_host.targets import add_link_options, add_speed
 
 ORDER = 52
 COLUMNS = 64
@@ -20,6 +20,7 @@ def add_parser(sub):
     parser.add_argument("--entries", action="store_true", help="every entry")
     parser.add_argument("--svg", metavar="FILE", help="the picture as a file")
     add_link_options(parser)
+    add_speed(parser)
 
 
 def run(args):

@@ -1,6 +1,6 @@
 """`drybag show`: the records of a backup or a handset, or one of them."""
 
-from drybag_host.sources import add_source
+from drybag_host.sources import add_kind, add_source
 
 ORDER = 30
 
@@ -16,7 +16,7 @@ def add_parser(sub):
     )
     add_source(parser)
     parser.add_argument("ref", metavar="UID|REF", nargs="?", help="one record")
-    parser.add_argument("--kind", metavar="KIND", help="only this kind")
+    add_kind(parser)
     parser.add_argument("--raw", action="store_true", help="the record's lines as they are stored")
     parser.add_argument(
         "--history", action="store_true", help="also the older versions of the record"

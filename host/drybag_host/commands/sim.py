@@ -1,5 +1,7 @@
 """`drybag sim`: thousands of made-up histories of handsets and a hub, each judged at its end."""
 
+from drybag_host.targets import seconds
+
 ORDER = 82
 SHOWN = 5
 
@@ -22,7 +24,7 @@ def add_parser(sub):
         description="Play histories one seed after another. Ends with 1 if one of them fails.",
         epilog="example:\n  drybag sim run --count 5000 --seed 1\n",
     )
-    run_.add_argument("--seconds", type=float, metavar="S", help="for so long")
+    run_.add_argument("--seconds", type=seconds, metavar="S", help="for so long")
     run_.add_argument("--count", type=int, metavar="N", help="so many (1000)")
     run_.add_argument("--seed", type=int, default=1, metavar="N", help="the first (%(default)s)")
     run_.add_argument("--jobs", type=int, metavar="N", help="processes (one a processor)")
