@@ -71,6 +71,9 @@ class LinkError(HostError):
     hint = "check the cable and run the command again: it goes on where it stopped"
 
 
+PORT_DENIED = "sudo usermod -aG dialout $USER, then log in again (Arch Linux: group uucp)"
+
+
 class PortBusy(LinkError):
     exit_code = 10
     hint = "close the program that uses the port (a monitor, mpremote, another drybag)"

@@ -17,7 +17,14 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, NotVerified, PortBusy
+from drybag_host.errors import (
+    PORT_DENIED,
+    LinkLost,
+    LinkTimeout,
+    NoSuchTarget,
+    NotVerified,
+    PortBusy,
+)
 from drybag_host.flash_errors import EsptoolFailed, EsptoolMissing, WrongChip
 
 MAJOR = 5
@@ -27,8 +34,7 @@ _DOWNLOAD_HINT = "hold BOOT (IO0) while you press and let go of RESET, then run 
 _OPEN_FAILED = (
     (r"Errno 2\]|FileNotFound|No such file", NoSuchTarget, "'drybag doctor' lists the ports"),
     (r"Errno 111\]|refused|Name or service|getaddrinfo", NoSuchTarget, "does its server run?"),
-    (r"Errno 13\]|Permission denied|Access is denied", PortBusy,
-     "sudo usermod -aG dialout $USER, then log in again (Arch Linux: group uucp)"),
+    (r"Errno 13\]|Permission denied|Access is denied", PortBusy, PORT_DENIED),
     ("", PortBusy, ""),
 )  # fmt: skip
 _FAILURES = (

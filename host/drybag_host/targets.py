@@ -10,6 +10,7 @@ import stat
 import time
 
 from drybag_host.errors import (
+    PORT_DENIED,
     BoardRebooted,
     EmulatorError,
     LinkError,
@@ -179,10 +180,7 @@ def _check_port(path):
     if not stat.S_ISCHR(mode):
         raise NoSuchTarget("%s is a file, not a serial port" % path, "name " + TARGET_HELP)
     if not os.access(path, os.R_OK | os.W_OK):
-        raise PortBusy(
-            "%s: you may not open this port" % path,
-            "sudo usermod -aG dialout $USER, then log in again (Arch Linux: group uucp)",
-        )
+        raise PortBusy("%s: you may not open this port" % path, PORT_DENIED)
 
 
 def _quiet_candidates():

@@ -136,6 +136,16 @@ def test_what_is_kept_is_found_again_until_it_is_done(tmp_path):
     assert keep.load() == (None, None)
 
 
+def test_what_was_replaced_once_is_not_replaced_in_its_copy(tmp_path):
+    """First somebody's own program, then what an older Drybag had put there, twice."""
+    keep = keeping.Keeping(tmp_path, "24:6f:28:aa:bb:cc")
+    for data in (b"mine", b"old drybag", b"old drybag"):
+        folder = keep.keep_replaced({"/main.py": data})
+    assert sorted(path.read_bytes() for path in folder.iterdir()) == [b"mine", b"old drybag"]
+    assert (folder / "main.py").read_bytes() == b"mine"
+
+
+
 def test_files_of_the_person_stay_and_old_modules_go():
     old = filesystem.build(0x20000, {**steps.OLD_FILES, "/lib/mine/a.py": b"1"})
     new = {"/main.py": b"new", "/boot.py": steps.OLD_FILES["/boot.py"], "/lib/drybag/x.mpy": b"x"}

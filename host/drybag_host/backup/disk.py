@@ -92,6 +92,14 @@ def rename(old, new):
             _sync_dir(before)
 
 
+def free_name(path):
+    """`path`, or with .1, .2 ... behind it the first that nothing has."""
+    name, number = path, 1
+    while os.path.lexists(name):
+        name, number = "%s.%d" % (path, number), number + 1
+    return name
+
+
 def remove_tree(path):
     """Remove a folder with what is in it; a symbolic link in it is removed, not followed."""
     if not os.path.lexists(path):

@@ -203,10 +203,7 @@ class Pull:
         for finding in findings:
             old = os.path.join(self.path, finding.file)
             if os.path.lexists(old):
-                stem = os.path.join(folder, os.path.basename(finding.file))
-                new, n = stem, 1
-                while os.path.lexists(new):
-                    new, n = "%s.%d" % (stem, n), n + 1
+                new = disk.free_name(os.path.join(folder, os.path.basename(finding.file)))
                 if finding.file.startswith("blobs/"):
                     disk.rename(old, new)  # read again from the handset
                 else:

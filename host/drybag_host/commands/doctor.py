@@ -56,6 +56,7 @@ def ports():
     """Findings on the serial ports at USB."""
     import os
 
+    from drybag_host.errors import PORT_DENIED
     from drybag_host.targets import usb_ports
 
     found = []
@@ -64,7 +65,7 @@ def ports():
         text = "%s, serial number %s" % (port.description, port.serial_number or "none")
         holders = holders_of(port.device)
         if not os.access(port.device, os.R_OK | os.W_OK):
-            do = "sudo usermod -aG dialout $USER and log in again; or a udev rule: %s" % udev(port)
+            do = "%s; or a udev rule: %s" % (PORT_DENIED, udev(port))
             found.append(finding(what, text + "; you may not open it", False, do))
         elif holders:
             names = ", ".join("%s (%d)" % (name, pid) for pid, name in holders)

@@ -72,8 +72,11 @@ class Keeping:
         folder = self.folder / "replaced"
         self._make()
         disk.make_dirs(str(folder))
+        there = [path.read_bytes() for path in folder.iterdir() if path.is_file()]
         for path, data in files.items():
-            disk.replace_file(str(folder / path.strip("/").replace("/", "_")), data)
+            name = str(folder / path.strip("/").replace("/", "_"))
+            if data not in there:  # one that is kept already is somebody's, and stays
+                disk.replace_file(disk.free_name(name), data)
         return folder
 
 
