@@ -113,6 +113,36 @@ def test_without_a_hub_there(tmp_path, capsys):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_what_is_not_there_is_looked_for_in_the_hub(hub, tmp_path, capsys):
+    """The next step names commands of the hub, not of a handset."""
+    for words in (("revoke", "0123456789abcdef"), ("undelete", "nobody", "contact", "u"),
+                  ("at", "1h", "--owner", "nobody"), ("export", "nobody", str(tmp_path / "x")),
+                  ("users", "remove", "nobody", "--yes")):  # fmt: skip
+        assert cli.main(["hub", *words, "--data", str(hub.data)]) == 4, words
+        assert "drybag hub users list" in capsys.readouterr().err
+    assert cli.main(["hub", "at", "0m", "--owner", "nobody", "--data", str(hub.data)]) == 4
+
+
+def test_a_hub_without_handsets_says_how_to_pair_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DRYBAG_HUB_PASSWORD", PASSWORD)
+    data = str(tmp_path / "h")
+    assert cli.main(["hub", "users", "add", "ada", "--data", data]) == 0
+    assert cli.main(["hub", "devices", "--data", data]) == 0
+    assert "drybag pair" in capsys.readouterr().out
+
+
+def test_a_moment_that_is_yet_to_come(hub, capsys):
+    assert cli.main(["hub", "at", "2999-01-01", "--data", str(hub.data)]) == 2
+    assert "yet to come" in capsys.readouterr().err
+
+
+def test_a_database_that_is_something_else(tmp_path, capsys):
+    (tmp_path / "hub.sqlite3").write_bytes(os.urandom(9000))
+    for words in (("stats",), ("serve", "--listen", "127.0.0.1:0"), ("users", "list")):
+        assert cli.main(["hub", *words, "--data", str(tmp_path)]) == 60
+        assert "drybag hub restore" in capsys.readouterr().err
+
+
 def test_a_password_is_never_taken_from_a_pipe(hub):
     env = {k: v for k, v in os.environ.items() if k != "DRYBAG_HUB_PASSWORD"}
     done = subprocess.run(

@@ -4,10 +4,12 @@ import json
 
 import pytest
 import schemathesis
+from hub_kit import make_hub
 from hub_process import PASSWORD, HubProcess, ask, bearer
 from hypothesis import HealthCheck, settings
 from schemathesis import checks
 
+from drybag_host.hub.app import Hub, make_app
 from drybag_host.hub.openapi import description
 
 CHECKS = [
@@ -34,6 +36,27 @@ def hub(tmp_path_factory):
 def test_it_serves_the_description_it_is_tested_with(hub):
     answer = ask(hub.connect(), "GET", "/openapi.json")
     assert json.loads(answer[2]) == json.loads(json.dumps(description()))
+
+
+def test_the_description_has_every_address_for_programs():
+    """So the fuzzer below misses none. (The owner's pages are for people: test_web.py.)"""
+    service, _, _ = make_hub()
+    hub = Hub(service)
+    served = {
+        (method, route.path)
+        for route in make_app(hub).router.routes
+        if route.path.startswith(("/v1/", "/openapi"))
+        for method in route.methods - {"HEAD"}
+    }
+    hub.close()
+    described = {
+        (method.upper(), path)
+        for path, methods in description()["paths"].items()
+        for method in methods
+        if method in ("get", "put", "post", "delete", "patch")
+    }
+    fuzzed = {(op.ok().method.upper(), op.ok().path) for op in schema.get_all_operations()}
+    assert served == described == fuzzed and len(served) > 10
 
 
 @schema.parametrize()

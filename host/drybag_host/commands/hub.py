@@ -3,7 +3,10 @@
 import importlib
 import importlib.util
 
+from drybag.errors import NotFound
+
 ORDER = 60
+WHAT_IS_THERE = "drybag hub users list, hub devices and hub at 0m list what is there"
 MODULES = ("cli_serve", "cli_accounts", "cli_owner", "cli_store", "cli_export")
 
 
@@ -23,4 +26,9 @@ def add_parser(sub):
 
 
 def run(args):
-    return args.hub_run(args)
+    try:
+        return args.hub_run(args)
+    except NotFound as error:
+        if not getattr(error, "hint", ""):
+            error.hint = WHAT_IS_THERE
+        raise

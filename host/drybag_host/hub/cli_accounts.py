@@ -167,6 +167,9 @@ def _devices(args):
         rows = accounts.devices(storage, args.owner)
         found = [ownerviews.device_view(storage, row) for row in rows]
     args.out.document({"devices": found})
+    if not found:
+        args.out.line("no handset is paired: drybag pair TARGET --hub URL --wifi SSID")
+        return 0
     now = now_ms()
     table = []
     for device in found:

@@ -304,10 +304,14 @@ def _moment_ms(text, now_s):
 def _at(args):
     import contextlib
 
+    from drybag_host.errors import Usage
     from drybag_host.hub import hubbackup, restoring, segments
     from drybag_host.hub.objects import open_objects
 
-    at_ms = _moment_ms(args.time, time.time())
+    now_s = time.time()
+    at_ms = _moment_ms(args.time, now_s)
+    if at_ms > now_s * 1000:
+        raise Usage("%s is yet to come" % args.time, "name a moment past, such as 6h")
     with contextlib.ExitStack() as stack:
         if args.source is None:
             storage = stack.enter_context(opened(args, readonly=True))

@@ -11,6 +11,7 @@ HubNotTrusted.
 
 import base64
 import contextlib
+import re
 import ssl
 
 import httpx
@@ -239,6 +240,7 @@ class HubClient:
                 )
             reason = reason.__cause__ or reason.__context__
         text = str(error) or type(error).__name__
+        text = re.sub(r"^\[Errno -?[0-9]+\] ", "", text)
         return HubUnreachable("no hub answers at %s: %s" % (self.place.url, text))
 
 

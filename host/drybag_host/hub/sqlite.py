@@ -235,7 +235,10 @@ class SqliteStorage(sqltext.SqlStorage):
         except (apsw.BusyError, apsw.LockedError) as error:
             raise StorageBusy("%s: another process holds the database" % self.path) from error
         except apsw.NotADBError as error:
-            raise StorageError("%s is no SQLite database" % self.path) from error
+            raise StorageError(
+                "%s is no SQLite database" % self.path,
+                "keep the file, and restore into a new folder: drybag hub restore --from DIR",
+            ) from error
         except apsw.CorruptError as error:
             raise StorageError(
                 "%s is damaged: %s" % (self.path, error),
