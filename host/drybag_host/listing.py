@@ -126,6 +126,12 @@ def fields_of(record):
     }
 
 
+def choose_all(words, pick):
+    """[pick(word)] for words, each record once."""
+    records = [pick(word) for word in words]
+    return list({(r.kind, bytes(r.uid)): r for r in records}.values())
+
+
 def choose(found, word):
     """The one record that `word` names: uid, reference, begin of a uid, or name.
 

@@ -285,6 +285,12 @@ def test_delete_and_undelete(run, both, handset):
     assert b"X-ODD" in handset.live()[1, b"anna"][0]
 
 
+def test_one_record_named_twice_is_one(run, both, handset):
+    assert len(run("delete", "emu:a", "anna", "Anna", "--yes")["deleted"]) == 1
+    assert len(run("undelete", "emu:a", "anna", "anna")["undeleted"]) == 1
+    assert (1, b"anna") in handset.live()
+
+
 @pytest.mark.parametrize("command", ["delete", "undelete"])
 def test_a_change_whose_answer_is_lost_is_made(run, both, handset, monkeypatch, command):
     words = ["anna"] if command == "undelete" else ["anna", "--yes"]

@@ -28,7 +28,7 @@ def run(args):
 
     with open_session(args) as session:
         source = HandsetSource(session, args.out)
-        chosen = [find_one(source, ref) for ref in args.refs]
+        chosen = listing.choose_all(args.refs, lambda ref: find_one(source, ref))
         args.out.table("To be deleted", listing.COLUMNS, [listing.row_of(r) for r in chosen])
         args.out.confirm("delete %s from %s" % (count_text(len(chosen), "record"), session.target),
                          args.yes)  # fmt: skip

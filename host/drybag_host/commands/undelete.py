@@ -35,7 +35,7 @@ def run(args):
                 args.out.table("Deleted on %s" % session.target, ("kind", "uid", "ref"), rows)
             args.out.say(count_text(len(deleted), "deleted record"))
             return
-        chosen = [listing.choose(deleted, ref) for ref in args.refs]
+        chosen = listing.choose_all(args.refs, lambda ref: listing.choose(deleted, ref))
         for record in chosen:
             session.attempt_once(lambda link, r=record: link.undelete(r.kind, r.uid), BadInput)
     args.out.document({"undeleted": [_fields(record) for record in chosen]})

@@ -157,16 +157,16 @@ def through_pulled_batteries(board, items, cuts, seed, out):
     tally = Tally()
     puller = BatteryPuller(board, items, cuts, seed, tally)
     puller._power_on()
-    session = None
     total = sum(item.size_bytes for item in items)
     quiet = Output(quiet=True, stderr=out.stderr)
     with out.progress("pulling batteries", total, "bytes") as bar:
-        for _ in range(cuts + 1):
+        for left in range(cuts, -1, -1):
             try:
                 session = Session(puller.connect, "emu:%s" % NAME, quiet)
                 break
             except LinkError:
-                pass
+                if not left:
+                    raise
         with session:
             Sender(session, bar.advance).send(items)
     return tally
