@@ -21,8 +21,8 @@ SMALL = """
 nvs,      data, nvs,      0x9000,   0x6000
 phy_init, data, phy,      0xf000,   0x1000
 factory,  app,  factory,  0x10000,  0x20000
-vfs,      data, fat,      0x30000,  0x50000
-pim,      data, littlefs, 0x80000,  0x80000
+vfs,      data, fat,      0x30000,  0x60000
+pim,      data, littlefs, 0x90000,  0x80000
 """
 OLD, NEW = "v1.22.2", "v1.28.0"
 MINE = {"/mine.py": b"x = 1\n", "/data/notes.txt": b"n" * 5000}

@@ -116,11 +116,11 @@ def test_the_modules_alone(flash_home, run, chip, small, mpy_cache):
 def test_a_board_that_had_micropython_alone(flash_home, run, small, chip):
     """Its `/` reaches into what becomes `pim`: nothing is formatted, and it says what to do."""
     raw = bytearray(b"\xff" * small.flash_bytes)
-    table = steps.SMALL.partition("vfs")[0] + "vfs, data, fat, 0x30000, 0x60000\n"
+    table = steps.SMALL.partition("vfs")[0] + "vfs, data, fat, 0x30000, 0x70000\n"
     old = stock_images.firmware("esp32", "v1.26.0", table)
     raw[0x1000 : 0x1000 + len(old)] = old
     pim, vfs = steps.row(small, "pim"), steps.row(small, "vfs")
-    raw[vfs.offset : vfs.offset + 0x60000] = filesystem.build(0x60000, steps.MINE)
+    raw[vfs.offset : vfs.offset + 0x70000] = filesystem.build(0x70000, steps.MINE)
     raw[pim.offset : pim.offset + 4096] = b"a file!\n" * 512
     board = steps.board_with(flash_home, small, raw)
     said = flash(run, small, code=7)
@@ -140,7 +140,7 @@ nvs,      data, nvs,      0x9000,   0x6000
 phy_init, data, phy,      0xf000,   0x1000
 factory,  app,  factory,  0x10000,  0x20000
 pim,      data, littlefs, 0x30000,  0x80000
-vfs,      data, fat,      0xb0000,  0x50000
+vfs,      data, fat,      0xb0000,  0x60000
 """
 
 

@@ -60,7 +60,7 @@ def test_flash_too_small(flash_home, fails, small):
 
 
 def test_a_board_file_with_overlapping_partitions(flash_home, fails):
-    overlapping = steps.SMALL.replace("0x80000,  0x80000", "0x7f000,  0x80000")
+    overlapping = steps.SMALL.replace("0x90000,  0x80000", "0x8f000,  0x80000")
     path = steps.board_file(flash_home, overlapping, "overlap")
     said, _ = fails("flash", "emu:nobody", "--board", path, code=35)
     assert "overlap" in said.lower()
