@@ -1,9 +1,14 @@
 """Partitions that are not ours or of a newer firmware are refused, not one byte changed."""
 
+import struct
+import time
+
 import pytest
 from pim_flash import SECTOR, Flash, bodies, noise, text
 
 from drybag import errors, layout, port
+from drybag.checkpoint import load_piece
+from drybag.index import Index
 from drybag.layout import NOTE
 
 SECTORS = 24
@@ -143,3 +148,69 @@ def test_a_few_bytes_at_the_start_are_somebodys_data(sector):
     with pytest.raises(errors.NotMountable):
         flash.mount()
     assert bytes(flash.memory) == before
+
+
+def relabelled(number, **fields):
+    """A small journal whose first segment's header says something else, with right CRCs."""
+    flash = Flash(SECTORS)
+    j = flash.mount()
+    for n in range(40):
+        j.put(NOTE, b"n%d" % n, text(n, 150))
+    at = min(flash.numbers().items())[1] * SECTOR
+    header = layout.parse_log_header(flash.memory[at : at + 64])
+    header.number = number
+    for name, value in fields.items():
+        setattr(header, name, value)
+    flash.harm(at, header.pack())
+    return flash
+
+
+@pytest.mark.parametrize("number", [0, layout.MAX_NUMBER + 1, 2**32 - 1])
+def test_a_segment_number_that_no_journal_gives_is_refused(number):
+    flash = relabelled(number)
+    before = bytes(flash.memory)
+    with pytest.raises(errors.NotMountable, match="segment number"):
+        flash.mount()
+    assert bytes(flash.memory) == before
+
+
+def test_a_gap_of_millions_of_numbers_is_passed_at_once():
+    """Such as an image that somebody made up: not one number after the other is tried."""
+    flash = relabelled(layout.MAX_NUMBER - 1, first=1)
+    began = time.process_time()
+    j = flash.mount()
+    assert len(list(j.changes(0))) > 5
+    assert time.process_time() - began < 5
+
+
+def test_a_piece_of_a_checkpoint_that_makes_no_sense_is_left_out():
+    index = Index(16)
+    buf = b"\xff" * 22 + struct.pack("<IIIIII", 0xABCDEC00 | 1 << 4 | 4, 5, 70, 0xABCDEFF4, 6, 71)
+    load_piece(index, buf + b"12345", 22, 22 + 29)
+    assert list(index.triples()) == [(0xABCDEC14, 5, 70)]
+
+
+def test_the_index_counts_more_than_65535_records_of_one_length():
+    index = Index(1024)
+    index.sizes[1] = 65535
+    index.load(0xABCDEC14, 5, 70)
+    assert index.sizes[1] == 65536
+
+
+def test_a_copy_that_names_itself_as_its_source_is_a_segment_as_any():
+    flash = Flash(SECTORS)
+    flash.mount().put(NOTE, b"n", b"x")
+    number, sector = max(flash.numbers().items())
+    header = layout.parse_log_header(flash.memory[sector * SECTOR : sector * SECTOR + 64])
+    header.source = number
+    flash.harm(sector * SECTOR, header.pack())
+    j = flash.mount()
+    assert j.report["read_only"] is None and bodies(j) == {(NOTE, b"n"): b"x"}
+
+
+def test_a_large_body_without_its_name_is_no_entry():
+    buf, entry = bytearray(64 * layout.MAX_ENTRY_UNITS), layout.Entry(7)
+    layout.pack_entry(buf, 7, layout.OP_PUT_BIG, 1, 0, NOTE, b"n", b"\0\0\1\0")
+    assert not entry.parse(buf)
+    layout.pack_entry(buf, 7, layout.OP_PUT_BIG, 1, 0, NOTE, b"n", b"\0\0\1\0", [bytes(32)])
+    assert entry.parse(buf) and entry.intact(buf)

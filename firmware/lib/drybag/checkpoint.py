@@ -9,6 +9,7 @@ is an accelerator only: without it the whole log is replayed to the same result.
 from array import array
 
 from drybag import layout
+from drybag.index import MAX_UNITS, units_of
 from drybag.port import const
 
 _LEAST_UNITS = const(1280)
@@ -79,7 +80,9 @@ class Checkpointer:
 
 
 def load_piece(index, buf, start, end):
-    """Put a piece's triples (bytes start..end of `buf`) into `index`."""
+    """Put a piece's triples (bytes start..end of `buf`) into `index`; what is none is left out."""
+    end -= (end - start) % layout.INDEX_BYTES
     triples = array("I", bytes(memoryview(buf)[start:end]))
     for i in range(0, len(triples), 3):
-        index.load(triples[i], triples[i + 1], triples[i + 2])
+        if units_of(triples[i]) <= MAX_UNITS:
+            index.load(triples[i], triples[i + 1], triples[i + 2])

@@ -49,7 +49,7 @@ class Index:
         self._buckets = [None] * buckets
         self.counts = [0] * 8
         self.units = 0
-        self.sizes = array("H", bytes(2 * (MAX_UNITS + 1)))
+        self.sizes = array("I", bytes(4 * (MAX_UNITS + 1)))  # 8 MiB hold 90,000 of one unit
 
     def buckets(self):
         return len(self._buckets)

@@ -236,7 +236,9 @@ class Entry:
         if self.op == OP_DELETE:
             self.nblobs = 0
         self.units = units_for(self.length)
-        return self.units <= MAX_ENTRY_UNITS and self.op != 0
+        if self.op == 0 or (self.op == OP_PUT_BIG and not self.nblobs):
+            return False  # nobody writes such
+        return self.units <= MAX_ENTRY_UNITS
 
     def intact(self, buf):
         """True if header and payload in `buf` (whole units) match the CRC."""

@@ -234,11 +234,15 @@ class Log:
 
     def numbers_from(self, number):
         """Numbers of the segments from `number` on, in order, while others come and go."""
-        number = max(number, min(self.sectors))
-        while number <= max(self.sectors):
-            if number in self.sectors:
-                yield number
-            number += 1
+        while True:
+            following = -1
+            for other in self.sectors:
+                if other >= number and not 0 <= following < other:
+                    following = other
+            if following < 0:
+                return
+            yield following
+            number = following + 1
 
     def walk(self, where=0):
         """Every intact entry from `where` on, in order of the log; yields its `where`.

@@ -90,6 +90,11 @@ def _scan(log):
                 "sector %d belongs to another journal (epoch %08x beside %08x): nothing was "
                 "written; take a dump and run salvage" % (sector, epoch, log.epoch)
             )
+        if kind == layout.LOG and not 0 < number <= layout.MAX_NUMBER:
+            raise NotMountable(
+                "sector %d has segment number %d, which no journal gives: nothing was written; "
+                "take a dump and run salvage" % (sector, number)
+            )
         log.epoch = log.entry.epoch = epoch
         if kind == layout.LOG and number in log.sectors:
             # One is a header cut short that could not be read when its number was given again.
@@ -156,6 +161,8 @@ def _find_tail(log, last):
                 log.note_damage(number, 0)
             _set_aside(log, number)
             continue
+        if header.source >= number:  # a copy is always newer than its source
+            header.source = 0
         if header.copy_units and not _copy_complete(log, header, end):
             if header.source in log.sectors:
                 _set_aside(log, number)
