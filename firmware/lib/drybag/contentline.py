@@ -74,16 +74,7 @@ def split_quoted(text, separator):
     parts = text.split(separator)
     if b'"' not in text:
         return parts
-    out = []
-    held = None
-    for part in parts:
-        held = part if held is None else held + separator + part
-        if held.count(b'"') % 2 == 0:
-            out.append(held)
-            held = None
-    if held is not None:
-        out.append(held)
-    return out
+    return _joined(parts, separator, lambda part: part.count(b'"') % 2 == 1, True)
 
 
 def split_escaped(value, separator=b";"):
@@ -91,15 +82,24 @@ def split_escaped(value, separator=b";"):
     parts = value.split(separator)
     if b"\\" not in value:
         return parts
+    return _joined(parts, separator, lambda part: (len(part) - len(part.rstrip(b"\\"))) % 2, False)
+
+
+def _joined(parts, separator, is_odd, toggles):
+    """Parts put together again where the separator between them was none: behind a part that
+    `is_odd`, or with `toggles` up to the next such. In time that grows with the text alone."""
     out = []
-    held = None
+    held = []
+    goes_on = False
     for part in parts:
-        held = part if held is None else held + separator + part
-        if (len(part) - len(part.rstrip(b"\\"))) % 2 == 0:
-            out.append(held)
-            held = None
-    if held is not None:
-        out.append(held)
+        held.append(part)
+        odd = is_odd(part)
+        goes_on = goes_on != odd if toggles else odd
+        if not goes_on:
+            out.append(part if len(held) == 1 else separator.join(held))
+            held = []
+    if held:
+        out.append(separator.join(held))
     return out
 
 
