@@ -309,3 +309,12 @@ def test_an_owner_in_a_real_browser(browser, served):
         "background-color"
     )
     assert colour not in ("rgba(0, 0, 0, 0)", "transparent")  # the style was loaded
+    with served.storage() as storage:  # a word longer than any screen breaks
+        name = b"Averylongname" * 20
+        device = Device(Service(storage, None), life=8)
+        device.sync(device.item(b"u2", b"VERSION:3.0\nFN:%s\n" % name))
+    browser.set_window_size(500, 900)
+    browser.get(served.url + "/record/contact/dTI")
+    assert browser.find_element(By.XPATH, "//*[contains(text(), 'Averylongname')]")
+    root = browser.find_element(By.TAG_NAME, "html")
+    assert root.get_property("scrollWidth") <= root.get_property("clientWidth")
