@@ -279,3 +279,20 @@ def test_a_batch_of_deletes_works_on_a_full_flash():
     j = flash.mount()
     assert j.count() == len(uids) - 30
     assert fill(j, 300, prefix=b"again")
+
+
+def test_a_photo_whose_undelete_was_refused_still_gives_its_space_back():
+    flash = Flash(24)
+    j = flash.mount()
+    j.put(PHOTO, b"p", b"FN:p\n", [store_blob(j, noise(1, 9000))])
+    j.delete(PHOTO, b"p")
+    j = flash.mount()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(j._compactor, "admit", no_space)
+        with pytest.raises(errors.NoSpace):
+            j.undelete(PHOTO, b"p")
+    assert j._blobs.sweep() == 3
+
+
+def no_space(*args):
+    raise errors.NoSpace("full", 4096)

@@ -232,6 +232,11 @@ class Blobs:
     def added(self, blob):
         self._fresh.add(blob)
 
+    def not_wanted(self, blob):
+        """No record came to name it: the sweep may have it."""
+        self._fresh.discard(blob)
+        self._swept_at = -1
+
     def named_now(self, shas):
         """Records name these blobs now: whether they stay is for the sweep to decide."""
         for blob, sha, _ in list(self._headers()):

@@ -111,10 +111,17 @@ class Journal(Readings):
         raise NotFound("no older version of %s is left" % uid_text(uid))
 
     def _restore(self, version):
+        held = []
         for sha in version.blobs:
             if not self._blobs.has(sha):
-                self._blobs.added(self._blobs.find(sha)[0])
-        return self.put(version.kind, version.uid, version.body, version.blobs, version.parent)
+                held.append(self._blobs.find(sha)[0])
+                self._blobs.added(held[-1])
+        try:
+            return self.put(version.kind, version.uid, version.body, version.blobs, version.parent)
+        except DrybagError:
+            for blob in held:
+                self._blobs.not_wanted(blob)
+            raise
 
     def batch(self, ops, from_hub=False):
         """All of `ops` or none; returns the last seq: theirs follow one another from last_seq + 1.
