@@ -31,6 +31,7 @@ class Bench:
         self.flash_ok = bool(board and (flash_ok or erase_ok))
         self.erase_ok = bool(board and erase_ok)
         self.info = {}
+        self.pace = 1.0  # so many times slower than a board of metal
         self._before = {}
 
     def session(self):
@@ -46,6 +47,7 @@ class Bench:
     def look(self):
         """Note what is on the board before the tests."""
         with self.session() as session:
+            self.pace = getattr(session.link.console, "pace", 1.0)
             self.info = session.info.raw
             self._before = session.attempt(_records)
 

@@ -44,7 +44,7 @@ def filled(bench, drybag, book):
 
 def reconnected(bench, boot):
     """Wait until the board has started again: its boot number is another than `boot`."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 90 * bench.pace
     while time.monotonic() < deadline:
         try:
             with HandsetLink(open_console(bench.target)) as link:
@@ -135,7 +135,7 @@ def test_a_person_types_between_the_frames(bench, filled):
     with HandsetLink(open_console(bench.target)) as link:
         link.hello()
         link.console.write(b"find %s number7\r" % RUN.encode())
-        said, deadline = b"", time.monotonic() + 10
+        said, deadline = b"", time.monotonic() + 10 * bench.pace
         while b"Number7" not in said.split(b"\n", 1)[-1] and time.monotonic() < deadline:
             said += link.console.read(0.1)
         assert b"Number7" in said

@@ -55,7 +55,7 @@ def _add_machine(create):
     machine.add_argument(
         "--option", metavar="WORD", action="append",
         help="a word for QEMU's command line, once for each: --option=-icount --option=3; "
-        "without any: -icount 3,align=off,sleep=off",
+        "without any: -accel tcg,thread=multi",
     )  # fmt: skip
 
 
