@@ -115,8 +115,8 @@ def _take_interrupts(library):
     """Let SIGUSR1 ask for KeyboardInterrupt at the next bytecode, as the chip's UART does.
 
     The unix port's own SIGINT handler jumps out of whatever C code runs, LittleFS or the
-    collector included, which no chip does. A program of its own has no other way: it must be
-    built with MICROPY_ASYNC_KBD_INTR=0.
+    collector included, which no chip does. A program of its own has no other way, unless its
+    configuration sets MICROPY_ASYNC_KBD_INTR to 0.
     """
     handler = ctypes.cast(ctypes.CDLL(library).mp_sched_keyboard_interrupt, ctypes.c_void_p)
     _libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
