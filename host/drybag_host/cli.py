@@ -70,6 +70,7 @@ EXIT_CODES = (
     (65, "HubRefused", "the hub said no: password, too often, or a request it does not take"),
     (66, "HubNotTrusted", "the hub's certificate is not of the authority that is trusted"),
     (67, "NoContact", "paired, but the handset has not reached the hub yet"),
+    (68, "HubNotEmpty", "a hub's copy is restored into a hub without records only"),
     (70, "unexpected", "a bug: run again with --debug and report what it prints"),
     (130, "interrupted", "stopped with Ctrl-C; what was reported as done is done"),
     (141, "closed pipe", "the program that read the output went away"),

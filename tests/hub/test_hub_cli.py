@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 
 import pytest
 from hub_process import PASSWORD, HubProcess
@@ -11,6 +13,8 @@ from test_hub_serve import CARD, Handset
 
 from drybag.layout import content_id
 from drybag_host import cli
+from drybag_host.errors import Usage
+from drybag_host.hub.moments import moment_ms
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +133,50 @@ def test_a_hub_without_handsets_says_how_to_pair_one(tmp_path, monkeypatch, caps
     assert cli.main(["hub", "users", "add", "ada", "--data", data]) == 0
     assert cli.main(["hub", "devices", "--data", data]) == 0
     assert "drybag pair" in capsys.readouterr().out
+    assert cli.main(["hub", "stats", "--data", data]) == 0
+    assert "no id yet" in capsys.readouterr().out
 
 
-def test_a_moment_that_is_yet_to_come(hub, capsys):
-    assert cli.main(["hub", "at", "2999-01-01", "--data", str(hub.data)]) == 2
-    assert "yet to come" in capsys.readouterr().err
+@pytest.fixture
+def berlin(monkeypatch):
+    """This computer's time is one hour ahead of UTC, two in summer."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("text, utc", [
+    ("2026-01-31T09:30", "2026-01-31T08:30:00.000"),
+    ("2026-07-31T09:30", "2026-07-31T07:30:00.000"),
+    ("2026-01-31 09:30:15", "2026-01-31T08:30:15.000"),
+    ("2026-01-31T09:30Z", "2026-01-31T09:30:00.000"),
+    ("2026-01-31T09:30-05:00", "2026-01-31T14:30:00.000"),
+    ("2026-01-31", "2026-01-31T22:59:59.999"),
+    ("2026-03-29", "2026-03-29T21:59:59.999"),  # a day of 23 hours
+    ("2026-08-01", "2026-08-01T12:00:00.000"),  # today, so far
+    ("90m", "2026-08-01T10:30:00.000"),
+    ("6h ago", "2026-08-01T06:00:00.000"),
+    ("3d", "2026-07-29T12:00:00.000"),
+    ("2026-08-02", None), ("2026-08-01T12:01Z", None), ("2026-13-01", None), ("soon", None),
+    ("2026-01-31T09:30 CET", None), ("9999-12-31", None), ("0001-01-01", None), ("", None),
+])  # fmt: skip
+def test_a_moment_is_local_unless_it_says_so(berlin, text, utc):
+    now_s = datetime(2026, 8, 1, 12, tzinfo=UTC).timestamp()
+    if utc is None:
+        with pytest.raises(Usage) as caught:
+            moment_ms(text, now_s)
+        assert caught.value.hint
+    else:
+        found = datetime.fromtimestamp(moment_ms(text, now_s) / 1000, UTC)
+        assert found.isoformat(timespec="milliseconds") == utc + "+00:00"
+
+
+def test_a_moment_that_is_yet_to_come(hub, tmp_path, capsys):
+    for words in (("at", "2999-01-01"), ("export", "x", str(tmp_path), "--at", "2999-01-01")):
+        assert cli.main(["hub", *words, "--data", str(hub.data)]) == 2
+        assert "yet to come" in capsys.readouterr().err
 
 
 def test_a_database_that_is_something_else(tmp_path, capsys):

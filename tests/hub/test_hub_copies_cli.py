@@ -59,7 +59,8 @@ def test_backup_verify_restore(hub, run, tmp_path):
     code, _ = run("hub", "verify", "--data", tmp_path / "new")
     assert code == 0
     code, found = run("hub", "restore", "--from", tmp_path / "copy", "--data", tmp_path / "new")
-    assert code == 60 and "holds records already" in found["error"]["message"]
+    assert code == 68 and "holds records already" in found["error"]["message"]
+    assert "--owner" in found["error"]["hint"]
 
 
 def test_damage_has_a_code_and_a_name(hub, run, tmp_path):

@@ -82,6 +82,20 @@ def test_what_is_wrong_is_said(run, board, hub, monkeypatch):
     assert code == 65 and "wrong owner or password" in said["error"]["message"]
 
 
+def test_any_bytes_are_the_name_of_a_network(run, board, hub):
+    """As they come from the terminal; too many are refused before anything is enrolled."""
+    name = b"caf\xe9 \xf0".decode("utf-8", "surrogateescape")
+    words = ("pair", "emu:phone", "--hub", place(hub), "--wifi")
+    code, said = run(*words, name, "--owner", "ada")
+    assert code == 0 and said["sync"]["contact"], said
+    assert run("unpair", "emu:phone", "--forget-wifi", name)[0] == 0
+    for wrong in ("", "x" * 33):
+        code, said = run(*words, wrong, "--owner", "ada")
+        assert code == 3 and "32 bytes" in said["error"]["message"]
+    code, said = run(*words, "drybag", "--owner", name)
+    assert code == 3 and "no text" in said["error"]["message"]
+
+
 def test_a_handset_that_is_not_there_leaves_no_device(run, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DRYBAG_HUB_PASSWORD", PASSWORD)

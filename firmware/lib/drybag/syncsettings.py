@@ -104,15 +104,20 @@ def unpair(journal):
 # --- networks ---------------------------------------------------------------------------------
 
 
+def check_network(ssid, password):
+    """Raises BadInput for bytes that are no network's name or password."""
+    if not 1 <= len(ssid) <= SSID_BYTES:
+        raise BadInput("a network's name has 1 to %d bytes" % SSID_BYTES)
+    if len(password) > PASSWORD_BYTES:
+        raise BadInput("a network's password has at most %d bytes" % PASSWORD_BYTES)
+
+
 def set_network(journal, ssid, password, priority):
     """Know a network (bytes; an empty password: an open one). Higher priorities are tried first.
 
     Raises BadInput.
     """
-    if not 1 <= len(ssid) <= SSID_BYTES:
-        raise BadInput("a network's name has 1 to %d bytes" % SSID_BYTES)
-    if len(password) > PASSWORD_BYTES:
-        raise BadInput("a network's password has at most %d bytes" % PASSWORD_BYTES)
+    check_network(ssid, password)
     journal.put(SETTING, WIFI + ssid, bytes((_VERSION, priority & 0xFF)) + password)
 
 

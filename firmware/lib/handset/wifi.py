@@ -62,9 +62,9 @@ class Wifi:
             pass
         try:
             if password:
-                wlan.connect(name, _text(password))
+                wlan.connect(bytes(ssid), bytes(password))
             else:
-                wlan.connect(name)
+                wlan.connect(bytes(ssid))
         except (OSError, ValueError) as error:
             return "the network %s: %s" % (name, error)
         began = ticks_ms()

@@ -1,5 +1,6 @@
 """`drybag pair`: from now on a handset syncs with a hub."""
 
+from drybag import syncsettings
 from drybag_host.targets import add_handset
 
 ORDER = 61
@@ -43,16 +44,18 @@ def run(args):
     from drybag_host.hub.secrets_in import asked
     from drybag_host.targets import open_session
 
+    network = None
+    if args.wifi is not None:
+        network = _network(args.wifi, "")
     place = trust.parse_url(args.hub)
     ca_der = trust.trusted(place, args.ca, lambda found: _confirm(args, place, found))
     owner = args.owner or getpass.getuser()
     with HubClient(place, ca_der) as client:
         client.login(owner, asked("password of %s at the hub" % owner, "DRYBAG_HUB_PASSWORD"))
         trust.keep(place, ca_der)
-        network = None
-        if args.wifi:
+        if network:
             question = "password of the Wi-Fi network %s (empty: an open one)" % args.wifi
-            network = args.wifi, asked(question, WIFI_ENV)
+            network = _network(args.wifi, asked(question, WIFI_ENV))
         with open_session(args) as session:
             name = args.name or session.info.name
             device = pairing.pair(session, client, place, name, network)
@@ -67,6 +70,13 @@ def run(args):
             args.out.say("%d changes are on their way; the handset goes on by itself"
                          % info["unsent"])  # fmt: skip
     return 0
+
+
+def _network(*words):
+    """(SSID, password) as bytes: any bytes are a name, in the terminal too. Raises BadInput."""
+    network = tuple(word.encode("utf-8", "surrogateescape") for word in words)
+    syncsettings.check_network(*network)
+    return network
 
 
 def _confirm(args, place, found):

@@ -1,6 +1,9 @@
 """`drybag hub export`: an owner's records as standard files, straight from the hub's data."""
 
+import time
+
 from drybag_host.commands.export import add_options
+from drybag_host.hub.moments import TIME_HELP, moment_ms
 from drybag_host.hub.places import add_places
 
 __all__ = ["add_parsers"]
@@ -17,9 +20,7 @@ def add_parsers(sub):
     )
     parser.add_argument("owner", metavar="OWNER")
     add_options(parser)
-    parser.add_argument(
-        "--at", metavar="TIME", help="as it stood then: YYYY-MM-DD or YYYY-MM-DDTHH:MM, UTC"
-    )
+    parser.add_argument("--at", metavar="TIME", help="as it stood then: " + TIME_HELP)
     add_places(parser)
     parser.set_defaults(hub_run=_export)
 
@@ -30,23 +31,8 @@ def _export(args):
     from drybag_host.hub.cli_accounts import opened, opened_blobs
     from drybag_host.hub.owner_records import OwnerRecords
 
-    at_ms = moment_ms(args.at) if args.at else None
+    at_ms = moment_ms(args.at, time.time()) if args.at else None
     with opened(args, readonly=True) as storage, opened_blobs(args) as blobs:
         if storage.get("owners", [(args.owner,)])[0] is None:
             raise NotFound("this hub has no owner %s" % args.owner)
         return write(args, OwnerRecords(storage, blobs, args.owner, at_ms))
-
-
-def moment_ms(text):
-    """Unix milliseconds of the end of a moment written as ISO 8601, UTC. Raises Usage."""
-    from datetime import UTC, datetime, timedelta
-
-    from drybag_host.errors import Usage
-
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise Usage("%s is no time" % text, "such as 2026-01-31 or 2026-01-31T12:00") from None
-    if "T" not in text and " " not in text:
-        when += timedelta(days=1)
-    return int(when.replace(tzinfo=when.tzinfo or UTC).timestamp() * 1000) - 1

@@ -200,7 +200,7 @@ def _stats(args):
     args.out.document(found)
     now = now_ms()
     rows = [
-        ("hub", found["hub"]),
+        ("hub", found["hub"] or "no id yet: it gets one at its first start or backup"),
         ("owners", str(found["owners"])),
         ("records", "{:,} ({:,} versions)".format(found["records"], found["versions"])),
         ("photos and bodies", "{:,}".format(found["blobs"])),

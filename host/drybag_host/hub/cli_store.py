@@ -1,18 +1,15 @@
 """`drybag hub backup`, `restore`, `verify`, `at`, `reship`, `ca`: the copies of a hub."""
 
 import os
-import re
 import time
-from datetime import datetime
 
 from drybag_host.hub.cli_accounts import _leaf, opened, opened_blobs, when_text
+from drybag_host.hub.moments import TIME_HELP, moment_ms
 from drybag_host.hub.places import blobs_url, make_data, storage_url
 
 __all__ = ["add_parsers"]
 
 CA_ENV = "DRYBAG_CA_PASSPHRASE"
-_AGO = re.compile(r"(\d{1,6})\s*([mhd])(?: ?ago)?")
-_UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 
 
 def add_parsers(sub):
@@ -76,10 +73,7 @@ def _add_at(sub):
         "drybag hub at 2026-01-31T09:30 --owner ada\n"
         "  drybag hub at 3d --owner ada --to ~/as-it-was", _at,
     )  # fmt: skip
-    one.add_argument(
-        "time", metavar="TIME",
-        help="2026-01-31, 2026-01-31T09:30 (local time), ...Z, or 90m, 6h, 3d ago",
-    )  # fmt: skip
+    one.add_argument("time", metavar="TIME", help=TIME_HELP)
     one.add_argument("--owner", metavar="OWNER", help="whose; not needed where there is only one")
     one.add_argument("--to", metavar="DIR", help="write a backup folder, for export or restore")
     one.add_argument("--from", dest="source", metavar="DIR|URL",
@@ -288,30 +282,13 @@ def _verify(args):
     return 0
 
 
-def _moment_ms(text, now_s):
-    """A TIME of the command line as Unix milliseconds. Raises Usage."""
-    from drybag_host.errors import Usage
-
-    ago = _AGO.fullmatch(text)
-    if ago:
-        return int((now_s - int(ago[1]) * _UNITS_S[ago[2]]) * 1000)
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
-    except (ValueError, OverflowError, OSError) as error:
-        raise Usage("%s is no time" % text, "2026-01-31T09:30, or 90m, 6h, 3d ago") from error
-
-
 def _at(args):
     import contextlib
 
-    from drybag_host.errors import Usage
     from drybag_host.hub import hubbackup, restoring, segments
     from drybag_host.hub.objects import open_objects
 
-    now_s = time.time()
-    at_ms = _moment_ms(args.time, now_s)
-    if at_ms > now_s * 1000:
-        raise Usage("%s is yet to come" % args.time, "name a moment past, such as 6h")
+    at_ms = moment_ms(args.time, time.time())
     with contextlib.ExitStack() as stack:
         if args.source is None:
             storage = stack.enter_context(opened(args, readonly=True))

@@ -16,7 +16,7 @@ import ssl
 
 import httpx
 
-from drybag.errors import NotFound
+from drybag.errors import BadInput, NotFound
 from drybag_host.errors import HostError
 from drybag_host.hub.fingerprints import SERVER_NAME
 from drybag_host.hub.ownerviews import uid_bytes, uid_text
@@ -196,10 +196,13 @@ class HubClient:
         headers = dict(headers or {})
         if self.token:
             headers["authorization"] = "Bearer " + self.token
-        return self._client.build_request(
-            method, path, json=json, params=query, headers=headers,
-            extensions={"sni_hostname": SERVER_NAME},
-        )  # fmt: skip
+        try:
+            return self._client.build_request(
+                method, path, json=json, params=query, headers=headers,
+                extensions={"sni_hostname": SERVER_NAME},
+            )  # fmt: skip
+        except UnicodeEncodeError as error:
+            raise BadInput("a name or password holds bytes that are no text") from error
 
     def _sent(self, request, stream=False):
         try:

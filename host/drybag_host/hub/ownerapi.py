@@ -61,6 +61,12 @@ def _key(request):
     return ownerviews.kind_number(params["kind"]), ownerviews.uid_bytes(params["key"])
 
 
+def _check_position(pos, least=0):
+    """Raises Unsound for a number that no log can have as a position."""
+    if not least <= pos <= MOST_POSITION:
+        raise Unsound("there is no such position")
+
+
 async def summary(hub, request):
     row = owner_of(hub, request)
     out = await in_thread(ownerviews.summary, hub.storage, row)
@@ -143,14 +149,13 @@ async def restore(hub, request):
     row = owner_of(hub, request)
     kind, uid = _key(request)
     (pos,) = await read_json(request, pos=(int, -1))
+    _check_position(pos, -1)
     return await _act(hub, row, kind, uid, pos)
 
 
 async def _act(hub, row, kind, uid, pos):
     """Show the version at pos; -1: the record is deleted, and shall be as it was."""
     service = hub.service
-    if not -1 <= pos <= MOST_POSITION:
-        raise Unsound("there is no such position")
 
     def work():
         args = (hub.storage, service.blobs, row["owner"], kind, uid)
@@ -171,8 +176,7 @@ async def resolve(hub, request):
     row = owner_of(hub, request)
     kind, uid = _key(request)
     pos, show_it = await read_json(request, pos=int, show=(bool, False))
-    if not 0 <= pos <= MOST_POSITION:
-        raise Unsound("there is no such position")
+    _check_position(pos)
     if show_it:
         return await _act(hub, row, kind, uid, pos)
     now_ms = hub.service.now_ms()

@@ -32,15 +32,14 @@ def require_sync(session):
 def pair(session, client, place, name, network=None):
     """Enrol the handset of a session, give it secret, certificate and network; its device id.
 
-    network: (SSID, password). A device that was enrolled and not told is revoked again.
+    network: (SSID, password), as bytes. A device that was enrolled and not told is revoked again.
     """
     require_sync(session)
     told = client.enrol(name, session.info.id)
     device = told["device"]
     try:
         if network:
-            ssid, password = network[0].encode(), network[1].encode()
-            session.attempt(lambda link: link.know_network(ssid, password, 1))
+            session.attempt(lambda link: link.know_network(*network, 1))
         ca = base64.b64decode(told["ca"])
         session.attempt(
             lambda link: link.pair(

@@ -55,12 +55,8 @@ class PostgresStorage(sqltext.SqlStorage):
             kwargs={"autocommit": True, "connect_timeout": CONNECT_S},
             check=psycopg_pool.ConnectionPool.check_connection,
         )  # fmt: skip
-        try:
-            with self._explained():
-                self._open()
-        except BaseException:
-            self.close()
-            raise
+        with self._opening(), self._explained():
+            self._open()
 
     def close(self):
         with self._lock:

@@ -13,21 +13,27 @@ from drybag.errors import DrybagError, NotFound
 from drybag.layout import Record
 from drybag.syncwire import BODY_BYTES
 from drybag_host.backup.store import Backup, is_backup
-from drybag_host.errors import NoSuchTarget
+from drybag_host.errors import HostError, NoSuchTarget
 from drybag_host.hub import checking, segments
 from drybag_host.hub.objects import open_objects
 from drybag_host.hub.offsite import open_place_blobs
 from drybag_host.hub.ownerlog import OwnerLog
 from drybag_host.hub.rules import IMPORTED, Version, is_later
 from drybag_host.hub.schema import clean_text
-from drybag_host.hub.storage import StorageError, scan_all
+from drybag_host.hub.storage import scan_all
 
-__all__ = ["Restored", "import_backup", "owner_folder", "replay", "restore_from"]
+__all__ = ["HubNotEmpty", "Restored", "import_backup", "owner_folder", "replay", "restore_from"]
 
 MANIFEST = "hub.json"
 OWNERS = "owners"
 BATCH = 500
 OWN_META = ("hub_id", "restoring")  # of one store, not of what it holds
+
+
+class HubNotEmpty(HostError):
+    """A hub's copy makes a hub: it is not put into one that has records."""
+
+    exit_code = 68
 
 
 class Restored:
@@ -82,8 +88,8 @@ def restore_from(url, storage, blobs, hub=None, advance=None):
     """Fill an empty storage and blob store from an off-site copy or a hub's backup: Restored.
 
     `hub`: the id of the hub, where a place has copies of several; else the one written to last.
-    advance(n): rows done. One that was stopped goes on. Raises NoSuchTarget, StorageError,
-    FormatNewer.
+    advance(n): rows done. One that was stopped goes on. Raises NoSuchTarget, HubNotEmpty,
+    StorageError, FormatNewer.
     """
     report = Restored()
     lines = segments.lines_of(open_objects(existing(url)), hub)
@@ -124,9 +130,10 @@ def _begin(storage, line):
     row = storage.get("meta", [("restoring",)])[0]
     going_on = row is not None and row["value"] == line
     if not going_on and (storage.counts("owners") or storage.scan("versions", limit=1)):
-        raise StorageError(
+        raise HubNotEmpty(
             "this hub holds records already: nothing was restored",
-            "restore into a new one: --data DIR, or --storage URL",
+            "restore into a new one: --data DIR, or --storage URL; one owner's folder is added to "
+            "what is there: --from DIR/owners/NAME --owner NAME",
         )
     storage.commit([("meta", {"name": "restoring", "value": line})])
 

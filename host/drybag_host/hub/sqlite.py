@@ -52,15 +52,12 @@ class SqliteStorage(sqltext.SqlStorage):
         self._readers = deque()
         self._pinned = threading.local()
         self._exit = contextlib.ExitStack()
-        try:
+        with self._opening():
             if serve:
                 self._exit.enter_context(_one_hub(self.path))
                 self.alone = True
             with self._explained():
                 self._open()
-        except BaseException:
-            self.close()
-            raise
 
     def close(self):
         with self._lock:

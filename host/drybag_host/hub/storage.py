@@ -63,6 +63,15 @@ class Closing:
     def close(self):
         """Let go of files and connections; nothing that was committed depends on it."""
 
+    @contextlib.contextmanager
+    def _opening(self):
+        """What is open already is let go of where the rest fails."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     def __enter__(self):
         return self
 
