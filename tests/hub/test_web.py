@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import time
 import zipfile
 
 import pytest
@@ -10,7 +11,7 @@ from hub_kit import STAMP, Device, make_hub, sha256, shown
 from hub_process import PASSWORD, HubProcess
 from starlette.testclient import TestClient
 
-from drybag.layout import CONTACT, PHOTO, content_id
+from drybag.layout import CONTACT, EVENT, PHOTO, content_id
 from drybag_host.hub import accounts, web
 from drybag_host.hub.app import Hub, make_app
 
@@ -149,7 +150,7 @@ def test_a_record_shows_its_history_and_where_it_is_safe(page, device):
     device.sync(device.item(b"u1", edit(CARD, b"NOTE:hello"), content_id(0, (), CARD)))
     text = page.get("/record/contact/dTE").text
     assert "+ NOTE:hello" in text and text.count('class="row version') == 2
-    assert "<b>saved</b> on" in text and "no off-site copy is set up" in text
+    assert "<b>saved</b> <span>on" in text and "no off-site copy is set up" in text
     assert "+44 20 7946 0000" in text and 'href="tel:' in text
 
 
@@ -204,6 +205,133 @@ def test_everything_can_be_downloaded(page, device):
     with zipfile.ZipFile(io.BytesIO(answer.content)) as files:
         assert "drybag/index.html" in files.namelist()
         assert b"FN:Ada Lovelace" in files.read("drybag/contacts.vcf")
+
+
+# --- errors, and what everybody can read -----------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["ada", "nobody"])
+def test_an_error_is_a_page_for_browsers_and_json_for_programs(hub, page, who, monkeypatch):
+    client = page if who == "ada" else TestClient(make_app(hub), "https://hub")
+    looks = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for method, path, status in (("GET", "/nothing", 404), ("GET", "/logout", 405)):
+        answer = client.request(method, path, headers=looks)
+        assert answer.status_code == status
+        assert answer.headers["content-type"].startswith("text/html")
+        assert '<html lang="en">' in answer.text and 'href="/">To the overview' in answer.text
+        assert ("Sign out" in answer.text) == (who == "ada")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert client.request(method, path).json()["class"] in ("NotFound", "BadRequest")
+    assert client.get("/v1/nothing", headers=looks).json()["class"] == "NotFound"
+    assert "allow" in client.get("/logout", headers=looks).headers
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert client.post("/login", content=b"\xff\xff", headers=form).status_code == 400
+    monkeypatch.setattr(web.views, "page_of", None)  # a mistake of ours
+    quiet = TestClient(make_app(hub), "https://hub", raise_server_exceptions=False)
+    quiet.cookies = page.cookies
+    answer = quiet.get("/records/contact", headers=looks)
+    assert answer.status_code == 500 and "To the overview" in answer.text
+    assert quiet.get("/records/contact").json()["class"] == "HubError"
+
+
+def test_each_link_has_a_name_and_each_page_a_title(hub, page, device):
+    sha = sha256(PNG)
+    hub.service.blobs.append(sha, len(PNG), 0, [PNG])
+    hub.storage.commit([("blobs", {"owner": "ada", "sha": sha, "size": len(PNG)})])
+    body = b"FN:A \"day\" out\nIMAGE:drybag:blob/" + sha.hex().encode() + b"\n"
+    device.sync(
+        device.item(b"p1", body, kind=PHOTO, blobs=(sha,)),
+        device.item(b"p2", b"FN:b.png\n", kind=PHOTO),
+        device.item(b"u1", CARD),
+    )
+    paths = ["/", "/records/photo", "/records/contact", "/search", "/search?q=ada",
+             "/record/photo/cDE", "/record/contact/dTE", "/version/1", "/version/999"]  # fmt: skip
+    titles = set()
+    for path in paths:
+        text = page.get(path).text
+        assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
+        titles.add(re.search("<title>(.+)</title>", text)[1])
+        for link in re.findall(r"<a [^>]*>(.*?)</a>", text, re.S):
+            alt = "".join(re.findall(r'alt="([^"]*)"', link))
+            assert (re.sub("<[^>]*>", "", link) + alt).strip(), link
+    assert len(titles) == len(paths)
+    assert 'alt="A &#34;day&#34; out"' in page.get("/records/photo").text
+
+
+def test_dates_are_the_readers(page, device, monkeypatch):
+    """Local times with their zone; a day-long event ends on its last day."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        for uid, dates in ((b"1", b"DTSTART:20260701T080000Z\nDTEND:20260701T090000Z\n"),
+                           (b"2", b"DTSTART;TZID=Asia/Tokyo:20260701T080000\n"),
+                           (b"3", b"DTSTART;VALUE=DATE:20260701\nDTEND;VALUE=DATE:20260704\n"),
+                           (b"4", b"DTSTART;VALUE=DATE:20260701\nDTEND;VALUE=DATE:20260702\n"),
+                           (b"5", b"DTSTART:00010101T000000Z\nDTEND:never\n")):  # fmt: skip
+            device.sync(device.item(b"e" + uid, b"SUMMARY:x\n" + dates, kind=EVENT))
+        text = [page.get("/record/event/" + key).text for key in
+                ("ZTE", "ZTI", "ZTM", "ZTQ", "ZTU")]  # fmt: skip
+        assert "2026-07-01 10:00 CEST" in text[0] and "2026-07-01 11:00 CEST" in text[0]
+        assert "2026-07-01 08:00 Asia/Tokyo" in text[1]
+        assert "2026-07-03" in text[2] and "2026-07-04" not in text[2]
+        assert "2026-07-01" in text[3] and "ends" not in text[3]
+        assert "never" in text[4]
+        assert "UTC" not in re.sub("(?s)<dl>.*</dl>", "", text[0])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_revoked_handset_is_no_safe_place(hub, page, device):
+    device.sync(device.item(b"u1", CARD))
+    assert '<li class="yes"><b>saved</b>' in page.get("/record/contact/dTE").text
+    accounts.revoke(hub.storage, "d1", 1)
+    text = page.get("/record/contact/dTE").text
+    assert '<li class="no"><b>saved</b> <span>on no handset' in text
+
+
+# --- colours ---------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    digits = colour[1:] if len(colour) == 7 else "".join(c * 2 for c in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(p * weight for p, weight in zip(parts, (0.2126, 0.7152, 0.0722), strict=True))
+
+
+def contrast(one, other):
+    """As WCAG 2.2 defines it."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+TEXTS = ("ink on paper", "ink on back", "ink on chip", "ink on warn-back", "soft on paper",
+         "soft on back", "soft on warn-back", "accent on paper", "accent on back",
+         "accent on chip", "accent on warn-back", "paper on accent", "good on paper",
+         "good on back", "bad on paper", "bad on bad-back", "bad on chip",
+         "bad on warn-back")  # fmt: skip
+EDGES = ("edge on paper", "edge on back", "accent on paper", "accent on back",
+         "accent on warn-back", "bad on warn-back")  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_enough(page, scheme):
+    """WCAG AA: text 4.5, borders of fields and marks of focus 3."""
+    css = page.get("/static/hub.css").text
+    dark = re.findall(r"@media \(prefers-color-scheme: dark\) \{.*?\n\}", css, re.S)
+    assert len(dark) == 2  # of the page that export writes too, and of the hub's own
+    light = re.sub(r"@media .*?\n\}", "", css, flags=re.S)
+    values = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", light))
+    if scheme == "dark":
+        values.update(re.findall(r"--([a-z-]+): (#[0-9a-f]+)", "".join(dark)))
+    for pairs, least in ((TEXTS, 4.5), (EDGES, 3)):
+        for pair in pairs:
+            front, back = (values[name] for name in pair.split(" on "))
+            assert contrast(front, back) >= least, pair
+    for face in re.findall(r"\.c\d \{ background: (#[0-9a-f]+)", css):
+        assert contrast("#ffffff", face) >= 4.5, face
+    assert "outline: none" not in css and "outline: 0" not in css
 
 
 # --- forms -----------------------------------------------------------------------------------

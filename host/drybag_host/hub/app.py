@@ -142,8 +142,10 @@ def make_app(hub):
     ]
     for method, path, endpoint in (*blobapi.ROUTES, *ownerapi.ROUTES):
         routes.append(_route(hub, method, path, endpoint))
-    app = Starlette(routes=_merged(routes) + web.routes(hub), exception_handlers={
-        404: _no_such_address, 405: _no_such_method,
+    pages, error_page = web.site(hub)
+    app = Starlette(routes=_merged(routes) + pages, exception_handlers={
+        404: partial(_no_such_address, error_page), 405: partial(_no_such_method, error_page),
+        Exception: partial(_mistake, error_page),
     })  # fmt: skip
     return _Front(app, _answered(hub, sync))
 
@@ -181,15 +183,35 @@ def _by_method(ends):
     return run
 
 
-async def _no_such_address(request, error):
+def _is_browser(request):
+    """Errors are JSON, but for somebody who looks at pages."""
+    accepts = request.headers.get("accept", "")
+    return "text/html" in accepts and not request.url.path.startswith("/v1/")
+
+
+async def _no_such_address(error_page, request, error):
+    if _is_browser(request):
+        return await error_page(request, 404, "Not found", "This hub has no such page.")
     return answer_of(NotThere("this hub has no such address"))
 
 
-async def _no_such_method(request, error):
-    refused = Unsound("this address does not take that method")
-    answer = json_answer(refused.answer(), 405, {"connection": "close"})
+async def _no_such_method(error_page, request, error):
+    if _is_browser(request):
+        answer = await error_page(request, 405, "Not done", "This page takes no such request.")
+    else:
+        refused = Unsound("this address does not take that method")
+        answer = json_answer(refused.answer(), 405, {"connection": "close"})
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _mistake(error_page, request, error):
+    """Of an owner's page; Starlette raises it again, so that the server logs it."""
+    if _is_browser(request):
+        text = "The hub made a mistake; it is in its log. Nothing was changed."
+        with contextlib.suppress(Exception):
+            return await error_page(request, 500, "That did not work", text)
+    return answer_of(error)
 
 
 class _Front:

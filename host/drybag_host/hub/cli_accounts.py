@@ -173,7 +173,7 @@ def _devices(args):
     now = now_ms()
     table = []
     for device in found:
-        last = max(device["streams"], key=lambda s: s["last_seq"], default=None)
+        last = device["streams"][-1] if device["streams"] else None
         table.append((
             device["device"], device["owner"], device["name"],
             age_text(device["seen_ms"], now) if not device["revoked_ms"] else "REVOKED",

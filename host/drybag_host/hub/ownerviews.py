@@ -148,8 +148,10 @@ def held_view(row):
 
 
 def device_view(storage, row, seen=None):
-    """A device with its streams: what was acknowledged, and when it was heard of last."""
+    """A device with its streams, the one that was heard of last at the end: what was acknowledged,
+    and when it was heard of."""
     streams = storage.scan("streams", "", (row["device"],))
+    streams.sort(key=lambda stream: stream["lsn"])
     keys = [(s["device"], s["epoch"], s["life"]) for s in streams]
     offsite = storage.get("offsite", keys)
     seen_ms = max(row["seen_ms"], (seen or {}).get(row["device"], 0))

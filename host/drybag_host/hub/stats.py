@@ -49,7 +49,7 @@ def _audits(storage):
 
 def _device(storage, row):
     view = ownerviews.device_view(storage, row)
-    last = max(view.pop("streams"), key=lambda s: s["last_seq"], default={})
+    last = (view.pop("streams") or [{}])[-1]
     return {**view, **{name: last.get(name, 0) for name in ("ack", "last_seq", "offsite")}}
 
 

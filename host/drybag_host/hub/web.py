@@ -1,7 +1,8 @@
 """The owner's pages: rendered on the server, without JavaScript, behind a password.
 
-`routes(hub)` gives the routes of app.Hub's pages. The session is the token of an owner's log-in,
-in a cookie that scripts cannot read; each form brings the session's form token along.
+`site(hub)` gives the routes of app.Hub's pages, and the page of an error. The session is the token
+of an owner's log-in, in a cookie that scripts cannot read; each form brings the session's form
+token along.
 """
 
 import os
@@ -27,7 +28,7 @@ from drybag_host.hub.refusals import Refused, WrongSecret
 from drybag_host.hub.requests import in_thread, read_body
 from drybag_host.hub.sessions import LIFETIME_S
 
-__all__ = ["COOKIE", "routes"]
+__all__ = ["COOKIE", "site"]
 
 COOKIE = "__Host-drybag"
 FORM_BYTES = 16_384
@@ -50,9 +51,16 @@ _SAID = {
 }
 
 
-def routes(hub):
-    """The pages as a list of Route. hub: app.Hub."""
+def site(hub):
+    """(the pages as a list of Route, `await error_page(request, status, title, text)`).
+
+    hub: app.Hub.
+    """
     pages = _Pages(hub)
+    return _routes(pages), pages.error_page
+
+
+def _routes(pages):
     shown, posted = pages.shown, pages.posted
     return [
         Route("/static/hub.css", pages.style),
@@ -162,12 +170,21 @@ class _Pages:
                 owner=visit.owner,
                 counts=[(n, counts[k]) for n, k in views.KINDS.items() if counts[k]],
                 plurals=views.PLURALS,
+                names=views.NAMES,
                 guard=lambda: field,
                 total=sum(counts[k] for k in views.KINDS.values()),
             )
         html = self._env.get_template(template).render(**values)
         body = html.encode("utf-8", "replace")
         return Response(body, status, _HEADERS, "text/html; charset=utf-8")
+
+    async def error_page(self, request, status, title, text):
+        """A page of the frame that others see too: nobody need be logged in."""
+
+        def work():
+            return self._message(self._visit(request), status, title, text)
+
+        return await in_thread(work)
 
     def _message(self, visit, status, title, text):
         return self._render("message.html", status, visit, title=title, message=text)
@@ -190,10 +207,11 @@ class _Pages:
             name, target = form.get("owner", "").strip(), _inside(form.get("next", "/"))
             password = form.get("password", "")
             token = await ownerapi.log_in(self.hub, request, name, password)
-        except Refused as error:
+        except (Refused, ValueError) as error:
+            said = str(error).capitalize() if isinstance(error, Refused) else "That is no form"
             return self._render(
-                "login.html", error.status, title="Sign in", next=target, name=name,
-                wrong=str(error).capitalize() + ".",
+                "login.html", getattr(error, "status", 400), title="Sign in", next=target,
+                name=name, wrong=said + ".",
             )  # fmt: skip
         response = RedirectResponse(target, 303, _HEADERS)
         response.set_cookie(
@@ -248,9 +266,11 @@ class _Pages:
             note += ", the first %d shown" % SEARCH_ROWS
         cards = [views.card(r) for r in found[:SEARCH_ROWS]]
         return self._render(
-            "list.html", visit=visit, title="Search", heading=text or "Search", q=text,
-            cards=cards, more="", note=note if text else "", mixed=True,
-            nothing="Nothing found." if text else "Type a name, a number or a title above.",
+            "list.html", visit=visit, title="Search: " + text if text else "Search",
+            heading=text or "Search", q=text, cards=cards, more="",
+            note=note if text else "", mixed=True,
+            nothing="Nothing found: no record has that in its name, numbers or words."
+            if text else "Type a name, a number or a title above.",
         )  # fmt: skip
 
     def record(self, visit):
@@ -266,7 +286,8 @@ class _Pages:
         conflicts = storage.scan("conflicts", "", (visit.owner, kind, uid))
         return self._render(
             "record.html", visit=visit, title=views.title_at(records, kind, uid),
-            heading=views.title_at(records, kind, uid), kind=path["kind"], here=path["kind"],
+            heading=views.title_at(records, kind, uid), kind=views.NAMES[path["kind"]],
+            here=path["kind"],
             said=_SAID.get(visit.request.query_params.get("said", "")),
             deleted=shown is None,
             image=views.image_of(shown) if shown else "",
@@ -288,8 +309,9 @@ class _Pages:
         record = record_of(row)
         title = "Deleted" if row["deleted"] else views.card(record)["title"]
         return self._render(
-            "version.html", visit=visit, title=title, heading=title,
-            kind=KIND_NAMES[row["kind"]], key=ownerviews.uid_text(row["uid"]),
+            "version.html", visit=visit, title="A version: " + title, heading=title,
+            here=KIND_NAMES[row["kind"]], kind=views.NAMES[KIND_NAMES[row["kind"]]],
+            key=ownerviews.uid_text(row["uid"]),
             version={"pos": row["pos"], "received": views.time_text(row["received_ms"])},
             lines=views.lines(record),
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """What the owner's pages show, as plain values for the templates. Reads only; no HTTP in here."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 from drybag import records
 from drybag.layout import CALENDAR, CONTACT, KIND_NAMES, PHOTO
@@ -9,6 +9,7 @@ from drybag_host.formats.people import person_of
 from drybag_host.hub import stats
 from drybag_host.hub.owner_records import record_of
 from drybag_host.hub.ownerviews import uid_bytes, uid_text
+from drybag_host.hub.rules import EPOCH_S
 
 PAGE_ROWS = 100
 RECENT_ROWS = 12
@@ -16,6 +17,7 @@ BEHIND_ROWS = 1000
 HISTORY_ROWS = 200
 LAG_ALARM = 1000
 KINDS = {name: number for number, name in KIND_NAMES.items() if number != CALENDAR}
+NAMES = {name: "to-do" if name == "todo" else name for name in KINDS}
 PLURALS = {"contact": "contacts", "event": "events", "todo": "to-dos", "note": "notes",
            "photo": "photos"}  # fmt: skip
 _ROLES = {
@@ -34,10 +36,35 @@ COLOURS = 8
 
 
 def time_text(ms):
-    """'2026-01-31 09:30 UTC' of Unix milliseconds; "never" for 0."""
+    """'2026-01-31 09:30 CET' of Unix milliseconds, in this computer's time; "never" for 0."""
     if not ms:
         return "never"
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return _spell(datetime.fromtimestamp(ms / 1000).astimezone())
+
+
+def _spell(when):
+    return when.strftime("%Y-%m-%d %H:%M %Z")
+
+
+def date_text(line):
+    """A date of a record for people: its own time with its zone; one in UTC in this computer's."""
+    value = line.text()
+    try:
+        if value.endswith("Z"):
+            return _spell(datetime.fromisoformat(value).astimezone())
+    except (ValueError, OverflowError, OSError):
+        return listing.when_text(value)
+    zone = (line.first(b"TZID") or b"").decode("utf-8", "replace")
+    return " ".join(part for part in (listing.when_text(value), zone) if part)
+
+
+def last_day_text(line):
+    """As date_text, of an event's DTEND: of whole days it is the day after the last."""
+    try:
+        day = datetime.strptime(line.text(), "%Y%m%d")
+        return (day - timedelta(days=1)).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError):
+        return date_text(line)
 
 
 def ago(ms, now_ms):
@@ -67,6 +94,7 @@ class Whereabouts:
         self.offsite_lsn = int(mark["value"] or 0) if mark else (0 if offsite else None)
         self.seen = seen
         self.devices = storage.scan("devices", "owner", (owner,))
+        self.trusted = {d["device"] for d in self.devices if not d["revoked_ms"]}
         self.streams = {}
         for device in self.devices:
             rows = storage.scan("streams", "", (device["device"],))
@@ -78,13 +106,16 @@ class Whereabouts:
         return self.names.get(device, "") or ("the hub" if not device else device)
 
     def of(self, version):
-        """{"handsets": [names], "hub": True, "offsite": True, False or None} of a version."""
+        """{"handsets": [names], "hub": True, "offsite": True, False or None} of a version.
+
+        A handset whose access was taken away may be lost: it is not counted on.
+        """
         handsets = []
         for device, stream in self.streams.items():
             own = (version["device"], version["epoch"], version["life"]) == (
                 device, stream["epoch"], stream["life"],
             )  # fmt: skip
-            if own or stream["cursor"] >= version["pos"]:
+            if device in self.trusted and (own or stream["cursor"] >= version["pos"]):
                 handsets.append(self.name_of(device))
         offsite = None if self.offsite_lsn is None else version["lsn"] <= self.offsite_lsn
         return {"handsets": handsets, "hub": True, "offsite": offsite}
@@ -131,7 +162,7 @@ def card(record):
         "kind": name,
         "key": uid_text(record.uid),
         "title": title,
-        "details": listing.details_of(record),
+        "details": listing.details_of(record).replace("  ", " \u00b7 "),
         "colour": sum(title.encode("utf-8", "replace")) % COLOURS,
         "initials": "".join(w[0] for w in title.split()[:2] if w[0].isalnum()).upper(),
         "image": image_of(record),
@@ -201,15 +232,26 @@ def facts(record):
         return person(record)
     value = records.value_of
     body = record.body
-    rows = []
-    for name, label in ((b"DTSTART", "begins"), (b"DTEND", "ends"), (b"DUE", "due"),
-                        (b"CREATED", "taken")):  # fmt: skip
-        if name != b"CREATED" or record.kind == PHOTO:
-            rows.append((label, listing.when_text(value(body, name)), None))
-    for name in (b"LOCATION", b"RRULE", b"STATUS", b"DESCRIPTION", b"CAPTION", b"MEDIATYPE"):
-        label = {b"RRULE": "repeats", b"LOCATION": "where"}.get(name, name.decode().lower())
+    rows = _date_rows(record)
+    for name, label in ((b"LOCATION", "where"), (b"RRULE", "repeats"), (b"STATUS", "status"),
+                        (b"DESCRIPTION", "description"), (b"CAPTION", "caption"),
+                        (b"MEDIATYPE", "type")):  # fmt: skip
         rows.append((label, value(body, name), None))
     return [row for row in rows if row[1]]
+
+
+def _date_rows(record):
+    """The dates among facts()."""
+    labels = {b"DTSTART": "begins", b"DTEND": "ends", b"DUE": "due"}
+    if record.kind == PHOTO:
+        labels[b"CREATED"] = "taken"
+    rows = {}
+    for line in records.properties(record.body, tuple(labels)):
+        spell = last_day_text if line.name == b"DTEND" else date_text
+        rows.setdefault(labels[line.name], spell(line))
+    if rows.get("ends") == rows.get("begins"):
+        rows.pop("ends", None)
+    return [(label, rows[label], None) for label in labels.values() if label in rows]
 
 
 def lines(record):
@@ -241,7 +283,7 @@ def version_rows(owner, kind, uid, whereabouts, conflicts):
             "deleted": bool(row["deleted"]),
             "shown": head is not None and head["pos"] == row["pos"],
             "who": whereabouts.name_of(row["device"]),
-            "edited": listing.stamp_text(row["stamp"]) if row["stamp"] else "time unknown",
+            "edited": _edited(row["stamp"]),
             "clock_unset": bool(row["no_time"]),
             "received": time_text(row["received_ms"]),
             "role": _ROLES.get(row["role"], row["role"]),
@@ -250,6 +292,10 @@ def version_rows(owner, kind, uid, whereabouts, conflicts):
             "conflict": conflict["names"] if conflict else None,
         })  # fmt: skip
     return out
+
+
+def _edited(stamp):
+    return time_text((stamp + EPOCH_S) * 1000) if stamp else "time unknown"
 
 
 def recent(owner, whereabouts, now_ms):
@@ -316,19 +362,22 @@ def conflict_rows(owner):
 
 
 def backup_card(storage, now_ms):
-    """{"big", "text", "alarm"}: when a backup of this hub was last compared record by record."""
+    """{"big", "text", "alarm", "command"}: when a backup was last compared record by record."""
     state = stats.backup_state(storage, now_ms)
     if not state["at_ms"]:
-        return {"big": "never", "text": "no backup of this hub was ever compared", "alarm": True}
-    text = time_text(state["at_ms"]) + (": make a new one" if state["old"] else "")
-    return {"big": ago(state["at_ms"], now_ms), "text": text, "alarm": state["old"]}
+        text, big = "no backup of this hub was ever compared:", "never"
+    else:
+        text, big = time_text(state["at_ms"]), ago(state["at_ms"], now_ms)
+        text += "; make a new one:" if state["old"] else ""
+    command = "drybag hub backup DIR" if state["old"] else ""
+    return {"big": big, "text": text, "alarm": state["old"], "command": command}
 
 
 def offsite_card(storage, configured):
     """{"big", "text", "alarm"}: how far the off-site copy is."""
     if not configured:
-        text = "no off-site copy: hub serve --offsite URL makes one"
-        return {"big": "none", "text": text, "alarm": False}
+        text, command = "no off-site copy; start the hub with", "hub serve --offsite URL"
+        return {"big": "none", "text": text, "alarm": False, "command": command}
     lag = stats.offsite_state(storage)["behind"]
     if not lag:
         return {"big": "complete", "text": "everything here is there too", "alarm": False}
@@ -336,5 +385,5 @@ def offsite_card(storage, configured):
 
 
 def day_text(ms):
-    """'2026-01-31' of Unix milliseconds, UTC."""
+    """'2026-01-31' of Unix milliseconds."""
     return time_text(ms)[:10]
