@@ -45,8 +45,9 @@ def board_file(folder, table, name="small", **changes):
 
 
 @functools.cache
-def firmware_of(version, chip="esp32"):
-    return stock_images.firmware(chip, version, body_bytes=30000 if version == NEW else 50000)
+def firmware_of(version, chip="esp32", project="micropython"):
+    size = 30000 if version == NEW else 50000
+    return stock_images.firmware(chip, version, project=project, body_bytes=size)
 
 
 def row(model, label):

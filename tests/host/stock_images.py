@@ -15,7 +15,7 @@ TABLE_SINCE_126 = TABLE_WITH_VFS.rsplit("vfs", 1)[0]
 def esp_image(chip, body, project="", version=""):
     """An ESP-IDF image of two segments; with `project` an application's description in it.
 
-    `project` "nameless": the description is empty, as MicroPython 1.20 has it.
+    `project` "nameless": the description is empty, as MicroPython 1.20 and 1.23 have it.
     """
     if project == "nameless":
         body += b"\0MicroPython %s on 2023-04-26\0" % version.encode()

@@ -113,6 +113,25 @@ def test_the_modules_alone(flash_home, run, chip, small, mpy_cache):
     assert after[app.offset : vfs.offset] == raw[app.offset : vfs.offset]
 
 
+def test_the_modules_alone_where_only_its_banner_names_micropython(
+    flash_home, run, chip, small
+):
+    """So MicroPython 1.23 is; the banner lies far behind the application's first sector."""
+    raw = steps.used_flash(small)
+    app = steps.row(small, "factory")
+    for version_there, code in (("v1.23.0", 0), ("none", 33)):
+        old = steps.firmware_of(version_there, project="nameless")[app.offset - 0x1000 :]
+        raw[app.offset : app.offset + len(old)] = old
+        board = steps.board_with(flash_home, small, raw)
+        said = flash(run, small, "--app-only", "--no-check", code=code)
+        board.stop()
+        board.remove()
+        if code:
+            assert "what it has names no project" in said["error"]["message"]
+        else:
+            assert said["boards"][0]["micropython"] == "v1.23.0"
+
+
 def test_a_board_that_had_micropython_alone(flash_home, run, small, chip):
     """Its `/` reaches into what becomes `pim`: nothing is formatted, and it says what to do."""
     raw = bytearray(b"\xff" * small.flash_bytes)

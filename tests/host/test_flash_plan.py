@@ -108,6 +108,12 @@ def test_the_modules_alone_need_a_micropython_that_runs_them():
     assert plan.check_application(app[:4096], MODEL) == steps.OLD
     other = stock.parse_app(stock_images.esp_image("esp32", b"x" * 900, "marauder", "v1.0"))
     old = stock.parse_app(stock_images.esp_image("esp32", b"x" * 900, "micropython", "v1.19.1"))
+    banner = stock.parse_app(stock_images.esp_image("esp32", b"x" * 9000, "nameless", "v1.23.0"))
+    assert 4096 < stock.telling_bytes(banner.data[:4096]) <= len(banner.data)
+    assert stock.telling_bytes(app[:4096]) == stock.telling_bytes(b"\xff" * 4096) == 0
+    assert plan.check_application(banner.data, MODEL) == "v1.23.0"
+    with pytest.raises(ImageProblem, match="names no project"):
+        plan.check_application(banner.data[:4096], MODEL)
     for head, says in ((b"\xff" * 4096, "no application"), (other.data, "it has marauder"),
                        (old.data, "1.19.1")):  # fmt: skip
         with pytest.raises(ImageProblem, match=says):

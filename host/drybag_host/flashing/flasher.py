@@ -190,13 +190,23 @@ class Flasher:
         if self.order.app_only:
             if kept_head not in (None, head) and not self._is_whole(missing):
                 head = kept_head
-            self.done.micropython = plan.check_application(head, self.order.model)
+            told = self._telling(head)
+            self.done.micropython = plan.check_application(told, self.order.model)
         old = None
         if not self.order.clean:
             # without the keystone the root may be half written, which LittleFS cannot tell
             old = kept if missing and kept is not None else self._root(found, keep, kept, missing)
         keep.save(old, head if self.order.app_only else None)
         return old, head
+
+    def _telling(self, head):
+        """`head`, and behind it as much of the application as tells its version."""
+        row = partitions.find(self.order.model.partitions, "factory")
+        data, enough = head, min(stock.telling_bytes(head), row.size)
+        while len(data) < enough and stock.application_at(data) == ("", ""):
+            size = min(_NEAR_BYTES, row.size - len(data))
+            data += self._read("looking for MicroPython's version", row.offset + len(data), size)
+        return data
 
     def _is_whole(self, missing):
         """Is the application there to its last byte? Its first sector may be half written."""

@@ -83,15 +83,17 @@ def check_app_only(found, model):
 
 
 def check_application(head, model):
-    """MicroPython's version in the application's first sector, "" if it cannot be told.
+    """MicroPython's version in the start of an application, stock.telling_bytes of it; "" if it
+    cannot be told.
 
     Raises ImageProblem where there is no MicroPython that Drybag runs on.
     """
     found = stock.application_at(head)
     if found is None or found[0] != "micropython":
+        there = "it has %s" % found[0] if found and found[0] else "what it has names no project"
         raise ImageProblem(
             "the board has no MicroPython (%s)"
-            % ("'factory' holds no application" if found is None else "it has " + found[0]),
+            % ("'factory' holds no application" if found is None else there),
             "run it without --app-only",
         )
     if not stock.runs_drybag(found[1]):

@@ -77,7 +77,7 @@ def _xor(data):
 def _description(data):
     """(project, version) of an application, empty strings for a bootloader.
 
-    MicroPython 1.20 leaves both empty; its REPL's banner has them.
+    MicroPython 1.20 and 1.23, for two, leave both empty; the REPL's banner has them.
     """
     if _u(data, _DESC_AT, 4) != _DESC_MAGIC:
         return "", ""
@@ -144,11 +144,25 @@ def runs_drybag(version):
 
 
 def application_at(head):
-    """(project, version) of the application that begins with these 256 bytes or more, or None."""
+    """(project, version) of the application that begins with these 256 bytes or more, or None.
+
+    Both are empty where these bytes do not tell: see telling_bytes.
+    """
     head = bytes(head)
     if head[:1] != bytes([MAGIC]) or _u(head, _DESC_AT, 4) != _DESC_MAGIC:
         return None
     return _description(head)
+
+
+def telling_bytes(head):
+    """How much of an application, from its start on, tells what `application_at` wants to know.
+
+    `head`: its first 256 bytes or more. Where the description names no project the banner may be
+    anywhere among the constants, which are the first segment.
+    """
+    if application_at(head) == ("", ""):
+        return _HEADER_BYTES + _SEGMENT_BYTES + _u(head, _HEADER_BYTES + 4, 4)
+    return 0
 
 
 def with_flash_size(bootloader, flash_bytes):
