@@ -62,6 +62,7 @@ EXIT_CODES = (
     (42, "BootLoop", "the board starts again and again"),
     (43, "ReplTaken", "another program runs on the board and keeps its console"),
     (44, "DumpTruncated", "the dump is shorter than what it is a dump of"),
+    (45, "DiskTooNew", "the records' LittleFS is too new for the MicroPython to be written"),
     (60, "StorageError", "the hub's database refused, failed or cannot be reached"),
     (61, "StorageInUse", "another hub process serves this database"),
     (62, "StorageBusy", "another process holds the hub's database for too long"),

@@ -7,6 +7,7 @@ HostError
     WrongFlash (39)      the flash is smaller than the board file says
     RecordsElsewhere (41) the new partition table has the records at another place
     DumpTruncated (44)   a dump is shorter than what it is a dump of
+    DiskTooNew (45)      the MicroPython to write does not mount the LittleFS of the records
 LinkError
     BootLoop (42)        the board starts again and again
 NotAHandset
@@ -43,6 +44,10 @@ class RecordsElsewhere(HostError):
 class DumpTruncated(HostError):
     exit_code = 44
     hint = "drybag dump TARGET FILE makes a new one; drybag salvage FILE DIR takes what is there"
+
+
+class DiskTooNew(HostError):
+    exit_code = 45
 
 
 class BootLoop(LinkError):

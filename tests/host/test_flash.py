@@ -154,6 +154,32 @@ def test_a_board_that_had_micropython_alone(flash_home, run, small, chip):
     assert done["erased_pim"] and done["started"] and "error" not in done["handset"]
 
 
+def test_an_older_micropython_that_does_not_mount_the_records(
+    flash_home, run, small, chip, tmp_path
+):
+    """Written by 1.22 or newer: LittleFS's disk version 2.1, of which 1.21 knows nothing."""
+    raw = steps.used_flash(small)
+    board = steps.board_with(flash_home, small, raw)
+    old = tmp_path / "old.bin"
+    old.write_bytes(steps.firmware_of("v1.21.0"))
+    words = ("--micropython", old, "--no-check")
+    error = flash(run, small, *words, code=45)["error"]
+    assert "disk version 2.1, and MicroPython v1.21.0 mounts only 2.0" in error["message"]
+    assert "1.22 or newer" in error["hint"] and "drybag pull" in error["hint"]
+    assert "--erase-pim drybag-" in error["hint"] and "--no-growth" in error["hint"]
+    assert chip.done == [] and board.image.read_bytes() == raw
+    (done,) = flash(run, small, *words, "--no-growth")["boards"]
+    assert done["verified"] and done["micropython"] == "v1.21.0"
+    assert not touched(chip, steps.row(small, "pim"))
+    pim = steps.row(small, "pim")
+    raw = bytearray(board.image.read_bytes())
+    raw[pim.offset : pim.offset + pim.size] = filesystem.build(pim.size, {})  # 2.0
+    board.stop()
+    board.remove()
+    steps.board_with(flash_home, small, raw)
+    assert flash(run, small, *words)["boards"][0]["verified"]
+
+
 MOVED = """
 nvs,      data, nvs,      0x9000,   0x6000
 phy_init, data, phy,      0xf000,   0x1000

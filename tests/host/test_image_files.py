@@ -172,3 +172,46 @@ def test_another_projects_firmware_has_an_exit_code_of_its_own(tmp_path, capsys)
     code, said = run_json(capsys, "image", "build", tmp_path / "f", "--micropython", path)
     assert code == 40 and "another project (marauder)" in said["error"]["message"]
     assert "micropython.org" in said["error"]["hint"]
+
+
+def written_on(image, times):
+    """`image` after a LittleFS of today has written to it: it notes its own disk version."""
+    fs = filesystem.mount(image)
+    for n in range(times):
+        with fs.open("/more%d" % (n % 5), "wb") as file:
+            file.write(b"m" * (n % 90))
+    return bytes(fs.context.buffer)
+
+
+def test_the_disk_version_is_the_newest_that_was_noted():
+    image = filesystem.build(0x20000, {"/main.py": b"x" * 90, "/lib/a.py": b"1"})
+    assert filesystem.disk_version(image[:8192]) == filesystem.DISK_VERSION
+    for times in (*range(1, 40), 300):
+        newer = written_on(image, times)
+        assert filesystem.mount(newer).fs_stat().disk_version == 0x00020001
+        assert filesystem.disk_version(newer[:8192]) == 0x00020001, times
+    torn = written_on(image, 1)
+    assert filesystem.disk_version(torn[:64] + b"\xff" * 4032 + torn[4096:8192]) == 0x00020000
+    for none in (b"", b"\xff" * 8192, bytes(8192), newer[8192:16384]):
+        assert filesystem.disk_version(none) == 0
+
+
+@given(st.binary(max_size=200), st.integers(0, 8191), st.integers(0, 8192))
+@settings(max_examples=150, deadline=None)
+def test_no_sector_breaks_the_reading_of_the_disk_version(noise, at, cut_at):
+    root = bytearray(_ROOT)
+    root[at : at + len(noise)] = noise
+    for data in (bytes(root), _ROOT[:cut_at], noise):
+        assert filesystem.disk_version(data) in (0, 0x00020000, 0x00020001)
+
+
+_ROOT = written_on(filesystem.build(0x20000, {"/main.py": b"x" * 90}), 3)[:8192]
+
+
+@pytest.mark.parametrize(
+    "version, disk",
+    [("v1.20.0", 0x20000), ("1.21.0", 0x20000), ("v1.22.2", 0x20001), ("v1.29.0-a", 0x20001),
+     ("", 0x20001)],
+)  # fmt: skip
+def test_which_disk_version_a_micropython_mounts(version, disk):
+    assert stock.newest_disk_version(version) == disk

@@ -40,6 +40,10 @@ def add_parser(sub):
         help="erase ALL RECORDS too; NAME: the handset's name, asked for at a terminal",
     )  # fmt: skip
     parser.add_argument(
+        "--no-growth", action="store_true",
+        help="MicroPython 1.20 or 1.21 over records of a newer one: the space they have is all",
+    )  # fmt: skip
+    parser.add_argument(
         "--backup", metavar="DIR",
         help="where a backup goes if one must be made (~/.local/share/drybag/backups/NAME)",
     )  # fmt: skip
@@ -123,7 +127,7 @@ def _order(args, model, stock, files):
     erase = None if args.erase_pim is None else lambda name: _confirm(args, name)
     return Order(
         model, files, stock, args.app_only, args.clean, not args.no_check, erase, args.wait,
-        args.baud,
+        args.baud, args.no_growth,
     )  # fmt: skip
 
 

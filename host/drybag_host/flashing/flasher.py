@@ -12,7 +12,7 @@ from drybag_host.board.loader import open_loader
 from drybag_host.board_errors import ImageProblem
 from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, PortBusy
 from drybag_host.flash_errors import RecordsElsewhere
-from drybag_host.image import partitions, salvage_scan, stock, whole
+from drybag_host.image import filesystem, partitions, salvage_scan, stock, whole
 
 from . import greeting, keeping, plan
 
@@ -26,6 +26,7 @@ class Order:
 
     `erase_pim(name)` -> bool: whether the records of this handset are to be erased, told its
     name; it may raise Declined. `clean`: what else is in `/` goes. `start`: start it and ask.
+    `no_growth`: also a MicroPython that does not mount the LittleFS of `pim`.
     """
 
     model: object
@@ -37,6 +38,7 @@ class Order:
     erase_pim: object = None
     wait_s: float = greeting.START_S
     baud: int = 460800
+    no_growth: bool = False
 
 
 @dataclass
@@ -67,7 +69,8 @@ class Flasher:
     """Flashes one board. `tell`: says(text), warns(text), moved(stage, done, total).
 
     `home`: where Drybag keeps things. Raises what Esptool's methods raise, WrongChip, WrongFlash,
-    ImageProblem, RecordsElsewhere, Declined, and of the start LinkError kinds and NotVerified.
+    ImageProblem, RecordsElsewhere, DiskTooNew, Declined, and of the start LinkError kinds and
+    NotVerified.
     """
 
     def __init__(self, target, order, home, tell):
@@ -120,6 +123,7 @@ class Flasher:
             plan.check_app_only(found, model)
         if not erase:
             self._check_records(found)
+            self._check_disk()
         old, head = self._keep(found, head)
         parts = self._parts(old)
         pieces = plan.writes(parts, found, (app, head) if order.app_only else None)
@@ -154,6 +158,16 @@ class Flasher:
             )
         if found.rows is None and not found.blank:
             self._look_for_records()
+
+    def _check_disk(self):
+        """Raises DiskTooNew where the LittleFS of `pim` is too new for what is to be written."""
+        version = self.done.micropython  # of the modules alone "": what is there stays
+        known = stock.newest_disk_version(version) > filesystem.DISK_VERSION
+        if known or self.order.no_growth:
+            return
+        row = partitions.find(self.order.model.partitions, "pim")
+        root = self._read("looking at the records", row.offset, plan.SUPERBLOCKS * SECTOR)
+        plan.check_disk(root, version, self.done.name)
 
     def _look_for_records(self):
         """With no table to say where `pim` is, what is to be written over is searched first."""

@@ -9,8 +9,8 @@ from collections import namedtuple
 
 from drybag.layout import SECTOR
 from drybag_host.board_errors import BoardFileError, ImageProblem
-from drybag_host.flash_errors import RecordsElsewhere, WrongChip, WrongFlash
-from drybag_host.image import partitions, stock
+from drybag_host.flash_errors import DiskTooNew, RecordsElsewhere, WrongChip, WrongFlash
+from drybag_host.image import filesystem, partitions, stock
 
 KEYSTONE_SECTORS = 1
 SUPERBLOCKS = 2  # LittleFS keeps its root in the first two sectors
@@ -102,6 +102,25 @@ def check_application(head, model):
             "run it without --app-only, with a version between these",
         )
     return found[1]
+
+
+def check_disk(superblocks, version, name):
+    """Raises DiskTooNew where that MicroPython does not mount the LittleFS of `pim`.
+
+    `superblocks`: the first two sectors of `pim`; `name`: the handset's.
+    """
+    there, mounts = filesystem.disk_version(superblocks), stock.newest_disk_version(version)
+    if there > mounts:
+        raise DiskTooNew(
+            "the records' partition was written by a newer MicroPython: its LittleFS has disk "
+            "version %d.%d, and MicroPython %s mounts only %d.%d. The records could be read, but "
+            "their space could not grow: no new photos. Nothing was written"
+            % (there >> 16, there & 0xFFFF, version, mounts >> 16, mounts & 0xFFFF),
+            "take MicroPython 1.22 or newer; or make a backup first (drybag pull TARGET DIR), "
+            "then the same command with --erase-pim %s, and drybag restore DIR TARGET; or go on "
+            "without growth: --no-growth" % name,
+            disk_version="%d.%d" % (there >> 16, there & 0xFFFF),
+        )
 
 
 def clearing(found, model):

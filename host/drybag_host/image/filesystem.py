@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import zlib
 from contextlib import contextmanager
 
 from littlefs import LittleFS, LittleFSError
@@ -11,6 +12,8 @@ from drybag_host.board_errors import ImageProblem
 SECTOR_BYTES = 4096
 GEOMETRY = {"read_size": 32, "prog_size": 32, "cache_size": 128, "lookahead_size": 32}
 DISK_VERSION = 0x00020000  # MicroPython 1.20 and 1.21 mount no 2.1; newer ones mount both
+
+_CRC_TAG, _INLINE_TAG = 0x500, 0x201
 
 
 @contextmanager
@@ -75,6 +78,43 @@ def declared_bytes(image):
         if head[8:16] == b"littlefs" and _u32(head, 24) == SECTOR_BYTES:
             return _u32(head, 28) * SECTOR_BYTES
     return 0
+
+
+def disk_version(superblocks):
+    """The disk version (0x00020001: 2.1) that the first two sectors of a LittleFS tell; 0 if none.
+
+    A newer LittleFS notes its own behind what is there, so the log of the newer sector is read.
+    """
+    found = [_noted(superblocks[at : at + SECTOR_BYTES]) for at in (0, SECTOR_BYTES)]
+    found = [(revision, version) for revision, version in found if version]
+    if len(found) == 2 and (found[1][0] - found[0][0]) & 0xFFFFFFFF < 0x80000000:
+        found.reverse()
+    return found[0][1] if found else 0
+
+
+def _noted(sector):
+    """(revision, disk version or 0) by the commits of a sector whose CRC is right.
+
+    LittleFS, SPEC "metadata blocks": a tag is the xor of its big-endian word and the tag before.
+    """
+    at, begun, tag = 4, 0, 0xFFFFFFFF
+    version, new, head = 0, 0, bytes(sector[:4])
+    while at + 8 <= len(sector):
+        tag ^= int.from_bytes(sector[at : at + 4], "big")
+        kind, size = tag >> 20 & 0x7FF, tag & 0x3FF
+        size = 0 if size == 0x3FF else size
+        if tag >> 31 or at + 4 + size > len(sector):
+            break
+        at += 4
+        if kind & 0x780 == _CRC_TAG:
+            if zlib.crc32(head + sector[begun or 4 : at]) ^ 0xFFFFFFFF != _u32(sector, at):
+                break
+            version, head, begun = new, b"", at + size
+            tag ^= (kind & 1) << 31
+        elif kind == _INLINE_TAG and not tag >> 10 & 0x3FF and size >= 24:
+            new = _u32(sector, at)
+        at += size
+    return _u32(sector, 0), version
 
 
 def _u32(data, at):

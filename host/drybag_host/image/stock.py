@@ -11,11 +11,12 @@ from pathlib import Path
 
 from drybag_host.board_errors import BoardFileError, ForeignImage, ImageProblem
 
-from . import dumpfile, partitions
+from . import dumpfile, filesystem, partitions
 from .board_model import CHIPS
 
 MAGIC = 0xE9
 OLDEST, NEWEST = (1, 20), (1, 29)
+_FIRST_WITH_21 = (1, 22)
 _CHIP_IDS = {0: "esp32", 2: "esp32s2", 5: "esp32c3", 9: "esp32s3"}
 _HEADER_BYTES, _SEGMENT_BYTES, _HASH_BYTES = 24, 8, 32
 _MOST_SEGMENTS = 16
@@ -141,6 +142,13 @@ def runs_drybag(version):
     """Is this version of MicroPython one that Drybag runs on? Also if it cannot be told."""
     found = re.match(r"v?(\d+)\.(\d+)", version)
     return not found or OLDEST <= (int(found[1]), int(found[2])) <= NEWEST
+
+
+def newest_disk_version(version):
+    """The newest disk version of LittleFS that this version of MicroPython mounts."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    old = found and (int(found[1]), int(found[2])) < _FIRST_WITH_21
+    return filesystem.DISK_VERSION if old else 0x00020001
 
 
 def application_at(head):
