@@ -196,7 +196,7 @@ def test_a_stream_edits_its_own_version_again_before_it_is_told(hub):
     service, _, _ = hub
     a = Device(service)
     a.sync(a.item(b"u", CARD), keep=False)
-    a.sync(a.item(b"u", CARD.replace(b"Ada", b"Bea")))
+    a.sync(a.item(b"u", CARD.replace(b"Ada", b"Bea"), base=cid(CARD)))
     assert roles(service) == [("pushed", 1)] * 2 and service.storage.counts("conflicts") == 0
 
 
@@ -446,12 +446,12 @@ def test_an_ack_that_waits_for_the_offsite_copy():
     assert (reply.ack, reply.offsite, reply.flags) == (0, 0, syncwire.OFFSITE)
     key = {"device": "d1", "epoch": 99, "life": 7}
     storage.commit([("offsite", {**key, "ack": 1})])
-    reply, _ = a.sync(a.item(b"w", CARD))
-    assert (reply.ack, reply.offsite) == (1, 1)
-    reply, _ = a.sync()
+    reply, _ = a.sync(a.item(b"u", CARD, seq=1), a.item(b"w", CARD))
+    assert (reply.ack, reply.offsite, reply.flags) == (1, 1, syncwire.OFFSITE)
+    reply, _ = a.sync(a.item(b"w", CARD, seq=2))
     assert (reply.ack, reply.flags) == (1, syncwire.OFFSITE)
     storage.commit([("offsite", {**key, "ack": 2})])
-    assert a.sync()[0].ack == 2
+    assert a.sync(a.item(b"w", CARD, seq=2))[0].ack == 2
 
 
 def test_owners_do_not_see_each_other():

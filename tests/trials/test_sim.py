@@ -8,6 +8,7 @@ from drybag.journal import Journal
 from drybag_host import cli
 from drybag_host.hub import ownerlog, rules, service
 from drybag_host.trials import running
+from drybag_host.trials.oracle import Oracle
 from drybag_host.trials.script import write
 
 HISTORIES = 60
@@ -21,12 +22,55 @@ def test_histories_hold():
     assert result.counts["cuts"] and result.counts["kills"]
 
 
-@pytest.mark.parametrize("seed", (20040, 20488, 21301, 70721))
+@pytest.mark.parametrize("seed", (20040, 20488, 21301, 70721, 72331, 120454))
 def test_a_history_that_failed_once_holds(seed):
     """20040: a deletion of what a restored hub has lost, or never acknowledged; 20488: one by a
     clock a year behind; 21301: an old image whose hub is another one by now; 70721: a page taken
-    before a deletion that an emptied hub must learn of again."""
+    before a deletion that an emptied hub must learn of again; 72331: two deletions of a merged
+    record, each by somebody who knew one of the two edits; 120454: an old image that gives a seq
+    to something else."""
     assert running.play(write(seed))[0] == []
+
+
+def believed(monkeypatch):
+    """Whatever a stream sends goes over what it sent before."""
+    monkeypatch.setattr(rules, "is_in_doubt", lambda *args: False)
+
+
+def test_an_old_image_edits_what_it_has_edited_since(monkeypatch):
+    """Its hub cannot tell it from a handset that missed a reply: the first edit is kept."""
+    whole = write(120454)
+    steps = (17, 20, 26, 27, 28, 30)
+    script = whole.without({step.number for step in whole.steps} - set(steps))
+    assert running.play(script)[0] == []
+    believed(monkeypatch)
+    (wrong,) = running.play(script)[0]
+    assert wrong.startswith("lost: edit of t3x in uid-02 on h0")
+
+
+def judged(*last, shown):
+    """What the oracle says of a card of one token that two handsets knew and each changed."""
+    oracle, key = Oracle(), (1, b"u")
+    oracle.edited("a", key, 1, None, b"FN:t1x")
+    oracle.edited("a", key, 2, b"FN:t1x", b"FN:t1x\nTEL:t2x")
+    oracle.edited("b", key, 1, b"FN:t1x", b"FN:t1x\nORG:t3x")
+    for number, (handset, knew) in enumerate(last):
+        oracle.deleted(handset, key, 5 + number, knew)
+    return oracle.judge({key: shown} if shown else {}, {})
+
+
+def test_what_the_oracle_says_of_two_deletions():
+    of_a, of_b = b"FN:t1x\nTEL:t2x", b"FN:t1x\nORG:t3x"
+    merged = b"FN:t1x\nTEL:t2x\nORG:t3x"
+    assert judged(("a", of_a), ("b", of_b), shown=merged) == []
+    assert judged(("a", of_a), ("b", of_b), shown=b"") == []
+    came_back = ["came back: u"]
+    assert judged(("a", of_a), ("b", merged), shown=merged) == came_back
+    assert judged(("a", of_a), ("b", of_b), shown=of_a) == came_back
+    assert judged(("a", of_a), ("b", of_b), shown=b"FN:t1x") == came_back
+    assert judged(("a", of_a), ("b", of_b), shown=b"FN:Ada") == came_back
+    assert judged(("a", of_a), shown=of_b) == []
+    assert judged(("a", of_a), shown=of_a)[0].startswith("lost: edit of t3x")
 
 
 def test_a_seed_is_one_history():

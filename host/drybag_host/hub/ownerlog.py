@@ -189,14 +189,16 @@ class OwnerLog:
 # --- one item --------------------------------------------------------------------------------
 
 
-def take(log, version, item, item_sha, seen_pos=0):
+def take(log, version, item, item_sha, seen_pos=0, told=0):
     """Let a pushed item do what it does; `version` is what it says, its stamp believed.
 
-    seen_pos: the handset has taken the changes up to there.
+    seen_pos: the handset has taken the changes up to there. told: it knows what it has sent
+    through that seq.
     """
     columns = {"item_sha": item_sha, "rev": item.rev, "no_time": item.no_time}
     head = log.head(version.kind, version.uid)
     base, known = _look(log, version, item, head)
+    doubted = _doubted(log, version, item, base, told)
     out = rules.decide(version, head, base, resend=item.resend, known=known,
                        seen=head is not None and head.pos <= seen_pos,
                        older=base is None and _lacks_base(log, item, head),
@@ -210,6 +212,9 @@ def take(log, version, item, item_sha, seen_pos=0):
     if out.conflict:
         hidden = head if out.hidden == "head" else version
         log.conflict(hidden, log.head(version.kind, version.uid).pos, out.conflict)
+    shows = out.counts or out.further is not None and out.further.role == rules.MERGED
+    if doubted is not None and shows:
+        _keep_doubted(log, version, item, doubted)
 
 
 def _lacks_base(log, item, head):
@@ -237,6 +242,29 @@ def _look(log, version, item, head):
         for old in log.history(version.kind, version.uid)
     )
     return base, known
+
+
+def _doubted(log, version, item, base, told):
+    """`base`, if nobody can tell whether the handset knew it when it made the item; else None."""
+    if base is None:
+        return None
+    for old in log.history(version.kind, version.uid):
+        if rules.is_base(old, version, item.base):  # the newest: `base`, or what says the same
+            return base if rules.is_in_doubt(old, version, item.base, told) else None
+    return None
+
+
+def _keep_doubted(log, version, item, doubted):
+    """What was replaced as if it had been known: a conflict, unless all of it is there."""
+    older = None
+    for old in log.history(version.kind, version.uid) if item.base else ():
+        named = old.content_id == item.base and not old.deleted
+        if named and old.role not in (SAME, HELD, QUARANTINE):
+            older = old
+            break
+    head = log.head(version.kind, version.uid)
+    if rules.goes_under(doubted, version, head, older):
+        log.conflict(doubted, head.pos, (rules.WHOLE,))
 
 
 def is_late(log, version):

@@ -107,6 +107,37 @@ def is_base(version, item, base_id):
     return version.stream() == item.stream()
 
 
+def is_in_doubt(version, item, base_id, told):
+    """True if the item may not know `version`, though its own stream has sent that before.
+
+    After `told`, the highest ack that the handset has shown to know, an old image may have been
+    written to its flash. A base by its name, or what another stream made, is known for sure.
+    """
+    if version.stream() != item.stream() or version.seq <= told:
+        return False
+    return version.deleted or version.content_id != base_id
+
+
+def goes_under(doubted, item, head, older):
+    """True if something that `doubted` changed is neither in the item nor in what counts now.
+
+    older: the version that the item names as its base, or None.
+    """
+    if doubted.deleted:
+        return False
+    if item.deleted:
+        return head.deleted
+    return not any(_holds(version, doubted, older) for version in (item, head))
+
+
+def _holds(version, doubted, older):
+    """True if `version` has all that `doubted` made of `older`."""
+    if version.deleted:
+        return False
+    merged = merge(version.kind, older, version, doubted)
+    return not merged.names and same(merged, version)
+
+
 def is_buried(item, head):
     """True if `head` is the deletion of just what the item says, and came after that was made.
 

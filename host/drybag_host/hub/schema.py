@@ -16,7 +16,7 @@ What differs from a plain reading of the names:
   each, one behind another, that of the body left out. `chain`: see rows.chain_after.
 - owners.pos, chain: of the last version. owners.live: heads that are not deleted.
 - streams.next_item: behind the highest seq that was taken. streams.told: the highest ack that the
-  handset has shown to know.
+  handset has shown to know; if it missed one, not before it has sent all that it has.
 - conflicts.pos: the version that is not shown.
 - local and offsite are of this database only and are not copied: `local` says how far copies
   have come; `offsite` has the ack of each stream that is off-site (column `ack`), written by the

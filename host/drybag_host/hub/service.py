@@ -32,14 +32,14 @@ SEEN_MS = 600_000
 class Taken:
     """A request that was carried out; answer() makes the reply once it is durable."""
 
-    __slots__ = ("agrees", "device", "lsn", "owner_pos", "request", "set_back", "stream",
+    __slots__ = ("ack", "agrees", "device", "lsn", "owner_pos", "request", "set_back", "stream",
                  "wanted")  # fmt: skip
 
     def __init__(self, device, request):
         self.device = device
         self.request = request
         self.agrees = self.set_back = False
-        self.lsn = 0
+        self.ack = self.lsn = 0  # ack: what this request alone may be told
         self.stream = None
         self.owner_pos = 0
         self.wanted = ()
@@ -132,17 +132,14 @@ class Service:
             )
         if taken.set_back or doubtful:
             items = []  # they come again: if set back, in a life and with seqs of their own
-            request.upto = 0
         take, taken.wanted = self._with_blobs(log, items)
-        hashes = self._take_items(log, device, request, stream, take)
+        hashes = self._take_items(log, taken, take)
         ack = request.upto if len(take) == len(items) else items[len(take)].number - 1
-        moved = taken.agrees and ack > stream["ack"]
-        if moved:
-            check = hashlib.sha256(stream["ack_check"] + ack.to_bytes(4, "little") + hashes)
-            stream.update(ack=ack, ack_check=check.digest()[:8])
-            mark = {"device": key[0], "epoch": key[1], "life": key[2], "ack": ack,
-                    "check8": stream["ack_check"]}  # fmt: skip
-            log.put("marks", mark)
+        if taken.set_back or doubtful:
+            ack = 0
+        moved = taken.agrees and self._acknowledge(log, taken, key, ack, hashes)
+        if taken.agrees and request.room and not taken.set_back:
+            stream["told"] = max(stream["told"], request.acked)  # all that it has came by now
         went_on = request.cursor > stream["cursor"] and self._follows(taken, request)
         if went_on:
             stream["cursor"] = request.cursor
@@ -151,6 +148,7 @@ class Service:
             log.put("streams", stream)
             taken.lsn = log.commit()
         taken.owner_pos = log.row["pos"]
+        self.told[key] = stream["told"]
         return taken
 
     def _open(self, owner):
@@ -158,6 +156,23 @@ class Service:
             return OwnerLog(self.storage, self.blobs, owner, self.now_ms())
         except NotFound as error:
             raise Revoked("the owner of this handset has no account here any more") from error
+
+    def _acknowledge(self, log, taken, key, ack, hashes):
+        """Note what this request has brought; True if the stream's ack went on."""
+        stream = taken.stream
+        taken.ack = max(ack, taken.request.acked)
+        further = ack > stream["ack"]
+        if not further and (
+            ack <= taken.request.acked or self.storage.get("marks", [(*key, ack)])[0]
+        ):
+            return False
+        check = hashlib.sha256(stream["ack_check"] + ack.to_bytes(4, "little") + hashes)
+        check8 = check.digest()[:8]
+        mark = {"device": key[0], "epoch": key[1], "life": key[2], "ack": ack, "check8": check8}
+        log.put("marks", mark)
+        if further:
+            stream.update(ack=ack, ack_check=check8)
+        return further
 
     def _agrees(self, key, request):
         """True if this hub gave the ack that the handset remembers."""
@@ -168,10 +183,14 @@ class Service:
 
     def _is_set_back(self, key, stream, request):
         """True if this handset knew of a higher ack before: an old image was written to it."""
-        told = max(stream["told"], self.told.get(key, 0))
+        stream["told"] = told = max(stream["told"], self.told.get(key, 0))
         if request.acked < told:
             return True
-        stream["told"] = self.told[key] = request.acked
+        if request.acked == stream["ack"]:
+            marks = self.storage.scan("marks", "", key, (told,), 1)
+            # one that missed a reply may be an old image: told stays until all that it has came
+            if not marks or marks[0]["ack"] == request.acked:
+                stream["told"] = request.acked
         return False
 
     def _bound(self, check):
@@ -196,36 +215,51 @@ class Service:
         have, complete = self.blobs.have(sha)
         return 0 if complete else have
 
-    def _take_items(self, log, device, request, stream, items):
-        """Take all of them; returns their hashes, one behind another."""
+    def _take_items(self, log, taken, items):
+        """Take all of them; returns their hashes, one behind another.
+
+        Of a journal that gave a seq twice, only what it gave twice is kept: it was set back.
+        """
         if not items:
             return b""
+        stream = taken.stream
         log.load([(item.kind, item.uid) for item in items])
         sent = self._sent_before(stream, items)
-        now = self.stamp()
-        hashes = []
+        hashes, new = [], []
         for item in items:
             sha = syncwirehost.item_sha(item)
             hashes.append(sha)
-            earlier = sent.get(item.number)
-            if earlier and any(row["item_sha"] == sha for row in earlier):
+            earlier = sent.get(item.number, ())
+            first = [row for row in earlier if row["role"] != rules.QUARANTINE]
+            if any(row["item_sha"] == sha for row in first):
                 continue
-            version = rules.Version(
-                item.kind, item.uid, self._body(item), deleted=item.deleted,
-                stamp=rules.clamp(item.stamp, now), parent=item.parent, blobs=item.blobs,
-                device=device["device"], epoch=request.epoch, life=request.life, seq=item.number,
-                cid=item.base if item.deleted else None,
-            )  # fmt: skip
+            version = self._version(taken, item)
             if not earlier:
-                late = item.number < stream["next_item"] and ownerlog.is_late(log, version)
-                if late:
-                    ownerlog.quarantine(log, version, item, sha, "after a newer version")
-                else:
-                    ownerlog.take(log, version, item, sha, stream["cursor"])
-            elif rules.repeat_of(version, map(version_of, earlier)) == rules.QUARANTINE:
-                ownerlog.quarantine(log, version, item, sha)
+                new.append((version, item, sha))
+            elif rules.repeat_of(version, map(version_of, first)) == rules.QUARANTINE:
+                taken.set_back = True
+                if all(row["item_sha"] != sha for row in earlier):
+                    ownerlog.quarantine(log, version, item, sha)
+        if taken.set_back:
+            return b""
+        for version, item, sha in new:
+            late = item.number < stream["next_item"] and ownerlog.is_late(log, version)
+            if late:
+                ownerlog.quarantine(log, version, item, sha, "after a newer version")
+            else:
+                ownerlog.take(log, version, item, sha, stream["cursor"], stream["told"])
         stream["next_item"] = max(stream["next_item"], items[-1].number + 1)
         return b"".join(hashes)
+
+    def _version(self, taken, item):
+        """What an item says, its stamp believed."""
+        request = taken.request
+        return rules.Version(
+            item.kind, item.uid, self._body(item), deleted=item.deleted,
+            stamp=rules.clamp(item.stamp, self.stamp()), parent=item.parent, blobs=item.blobs,
+            device=taken.device["device"], epoch=request.epoch, life=request.life,
+            seq=item.number, cid=item.base if item.deleted else None,
+        )  # fmt: skip
 
     def _sent_before(self, stream, items):
         """{seq: rows} of what this stream sent already under the seqs of these items."""
@@ -281,7 +315,7 @@ class Service:
 
     def _acks(self, reply, taken, key):
         ack, check = taken.stream["ack"], taken.stream["ack_check"]
-        most = ack if taken.agrees else min(ack, taken.request.acked)
+        most = min(ack, taken.ack if taken.agrees else taken.request.acked)
         if self.offsite:
             reply.flags |= syncwire.OFFSITE
             row = self.storage.get("offsite", [key])[0]

@@ -7,7 +7,9 @@ the record that the hub shows, in a conflict, in an older version. The rules:
 - a token that nobody replaced or deleted knowingly (it stood in the record that the person
   changed) is in the record, or in a conflict; an edit that nobody has seen beats a deletion;
 - a token that was replaced does not come back, unless what replaced it is in a conflict;
-- a record of which each token was replaced or deleted knowingly is gone, and stays gone;
+- a record of which each token was replaced or deleted knowingly is gone, and stays gone; unless
+  it is merged from edits that no deletion knew all of: each was made beside one of the edits, by
+  somebody who had not seen it, so an edit beats each of them;
 - what was on one handset only and went down with it is nobody's fault, and is counted.
 """
 
@@ -23,13 +25,14 @@ def tokens(body):
 class Event:
     """One thing that a person did and the handset acknowledged."""
 
-    def __init__(self, number, handset, key, verb, token, seq):
+    def __init__(self, number, handset, key, verb, token, seq, before=()):
         self.number = number
         self.handset = handset
         self.key = key
         self.verb = verb
         self.token = token
         self.seq = seq
+        self.before = before  # tokens that stood in the record
         self.lost = False
         self.followed = []  # a deletion: what was made anew in its place, in its knowledge
 
@@ -57,7 +60,7 @@ class Oracle:
         old = tokens(before) if before is not None else set()
         for token in tokens(after) - old:
             verb = "edit" if before is not None else "new"
-            event = Event(len(self.events), handset, key, verb, token, seq)
+            event = Event(len(self.events), handset, key, verb, token, seq, old)
             self.events.append(event)
             self._made[token] = event
             if before is None and (handset, key) in self._deleted:
@@ -66,10 +69,11 @@ class Oracle:
                 self._over.setdefault(gone, []).append(event)
 
     def deleted(self, handset, key, seq, before):
-        event = Event(len(self.events), handset, key, "deletion", None, seq)
+        old = tokens(before)
+        event = Event(len(self.events), handset, key, "deletion", None, seq, old)
         self.events.append(event)
         self._deleted[handset, key] = event
-        for gone in tokens(before):
+        for gone in old:
             self._over.setdefault(gone, []).append(event)
 
     def keys(self):
@@ -122,6 +126,26 @@ class Oracle:
             if not event.lost
         )
 
+    def _past(self, event):
+        """The tokens that stood in the record then, and all that they had replaced."""
+        past, new = set(), set(event.before)
+        while new:
+            past |= new
+            new = set().union(*(self._made[token].before for token in new)) - past
+        return past
+
+    def _beaten(self, deletion, shown):
+        """Is an edit shown that was made beside it, by one who still had what it deleted?"""
+        past = self._past(deletion)
+        return any(edit.token not in past and edit.before & past for edit in shown)
+
+    def _are_beaten(self, shown):
+        """Are these tokens over by deletions alone, each of which is beaten?"""
+        over = {event for made in shown for event in self._over.get(made.token, ())}
+        over = [event for event in over if not event.lost]
+        beaten = [event for event in over if event.token is None and self._beaten(event, shown)]
+        return bool(over) and beaten == over
+
     # -- the judgement ------------------------------------------------------------------------
     def _is_over(self, token):
         return any(not event.lost for event in self._over.get(token, ()))
@@ -145,6 +169,7 @@ class Oracle:
                 if self._came_back(event.token, kept.get(key, ())):
                     wrong.append("replaced, and there again: %s" % event.text())
             of_key = [event for event in self._made.values() if event.key == key]
-            if not any(event.lost or not self._is_over(event.token) for event in of_key):
+            over = not any(event.lost or not self._is_over(event.token) for event in of_key)
+            if over and not self._are_beaten(shown):
                 wrong.append("came back: %s" % key[1].decode())
         return wrong
