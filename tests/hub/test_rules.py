@@ -178,10 +178,10 @@ def test_a_deletion_is_no_base_by_what_it_deleted():
     assert rules.find_base(own(FN_B, 0, 9), 0, [same, deletion, HEAD]) is deletion
 
 
-def buried(stamp, received_s=1000, body=BASE):
+def buried(stamp, received_s=1000, body=BASE, **how):
     deletion = v(GONE, 8, device="b", stamp=5, cid=HEAD.content_id)
     deletion.received_ms = (rules.EPOCH_S + received_s) * 1000
-    return outcome(v(body, stamp=stamp), deletion, resend=True)
+    return outcome(v(body, stamp=stamp), deletion, **(how or {"resend": True}))
 
 
 def test_what_a_deletion_knew_does_not_come_back_whatever_its_clock_said():
@@ -189,6 +189,8 @@ def test_what_a_deletion_knew_does_not_come_back_whatever_its_clock_said():
     assert buried(stamp=900) == stays
     assert buried(stamp=900, body=NOTE) == (PUSHED, True, None, (), None)
     assert buried(stamp=1000 + rules.CLAMP_S + 1) == (PUSHED, True, None, (), None)  # made later
+    assert buried(stamp=900, seen=False) == stays
+    assert buried(stamp=900, seen=True) == (PUSHED, True, None, (), None)  # made anew as it was
 
 
 def test_a_deletion_of_what_a_restored_hub_lost_goes_over_what_is_older():

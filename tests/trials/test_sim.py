@@ -22,13 +22,14 @@ def test_histories_hold():
     assert result.counts["cuts"] and result.counts["kills"]
 
 
-@pytest.mark.parametrize("seed", (20040, 20488, 21301, 70721, 72331, 120454))
+@pytest.mark.parametrize("seed", (20040, 20488, 21301, 70721, 72331, 120454, 3300378))
 def test_a_history_that_failed_once_holds(seed):
     """20040: a deletion of what a restored hub has lost, or never acknowledged; 20488: one by a
     clock a year behind; 21301: an old image whose hub is another one by now; 70721: a page taken
     before a deletion that an emptied hub must learn of again; 72331: two deletions of a merged
     record, each by somebody who knew one of the two edits; 120454: an old image that gives a seq
-    to something else."""
+    to something else; 3300378: a record whose ack was lost, sent to a restored hub after another's
+    deletion of it."""
     assert running.play(write(seed))[0] == []
 
 

@@ -194,6 +194,8 @@ def decide(item, head, base, *, resend=False, known=False, seen=False, older=Fal
     if item.deleted:
         return Outcome(PUSHED, further=_again(head))  # an edit was made meanwhile: it stays
     if head.deleted:
+        if not seen and is_buried(item, head):  # sent for the first time to this hub, made before
+            return Outcome(PUSHED, further=_again(head))
         return Outcome(PUSHED, counts=True)  # an edit brings the record back
     return _both_changed(item, head, base)
 

@@ -242,12 +242,15 @@ class Service:
                     ownerlog.quarantine(log, version, item, sha)
         if taken.set_back:
             return b""
+        cursor = stream["cursor"]
+        follows = taken.request.cursor > cursor and self._follows(taken, taken.request)
         for version, item, sha in new:
             late = item.number < stream["next_item"] and ownerlog.is_late(log, version)
             if late:
                 ownerlog.quarantine(log, version, item, sha, "after a newer version")
-            else:
-                ownerlog.take(log, version, item, sha, stream["cursor"], stream["told"])
+            else:  # what was never sent before was made behind the last page taken
+                seen = taken.request.cursor if follows and not item.resend else cursor
+                ownerlog.take(log, version, item, sha, seen, stream["told"])
         stream["next_item"] = max(stream["next_item"], items[-1].number + 1)
         return b"".join(hashes)
 
