@@ -1,11 +1,14 @@
 """`drybag hub users, devices, revoke, held, conflicts, undelete, stats`: beside a running hub."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hub_process import PASSWORD, HubProcess
@@ -184,6 +187,41 @@ def test_a_database_that_is_something_else(tmp_path, capsys):
     for words in (("stats",), ("serve", "--listen", "127.0.0.1:0"), ("users", "list")):
         assert cli.main(["hub", *words, "--data", str(tmp_path)]) == 60
         assert "drybag hub restore" in capsys.readouterr().err
+
+
+@pytest.fixture
+def public():
+    """A folder that other users can look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_a_hub_of_another_user(public, monkeypatch, capsys):
+    """Whoever may not read it is told whose it is; a new one is for its own user's eyes."""
+    monkeypatch.setenv("DRYBAG_HUB_PASSWORD", PASSWORD)
+    data = public / "hub"
+    data.mkdir(mode=0o755)
+    assert cli.main(["hub", "users", "add", "ada", "--data", str(data)]) == 0
+    assert cli.main(["hub", "backup", str(public / "copy"), "--data", str(data)]) == 0
+    for path in (data / "hub.sqlite3", data / "blobs"):
+        assert path.stat().st_mode & 0o077 == 0
+    (data / "hub.sqlite3").chmod(0o644)
+    for name in ("pwd", "drybag_host.hub.serving", "drybag_host.hub.stats"):
+        importlib.import_module(name)  # the other user may not be able to
+    capsys.readouterr()
+    for mode in (0o755, 0o700):  # may be looked at, may not
+        data.chmod(mode)
+        for words in (["stats"], ["users", "list"], ["serve", "--listen", "127.0.0.1:0"],
+                      ["restore", "--from", str(public / "copy")]):  # fmt: skip
+            os.seteuid(65534)
+            try:
+                code = cli.main(["hub", *words, "--data", str(data)])
+            finally:
+                os.seteuid(0)
+            said = capsys.readouterr().err
+            assert code == 23 and "belongs to root" in said and "Traceback" not in said
 
 
 def test_a_password_is_never_taken_from_a_pipe(hub):

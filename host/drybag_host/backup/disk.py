@@ -37,18 +37,40 @@ def explained(path):
         where = error.filename or path
         if is_disk_full(error):
             raise HostDiskFull("the disk is full while writing %s" % where) from error
-        raise HostFile("%s: %s" % (where, os.strerror(error.errno or errno.EIO))) from error
+        hint = owner_hint(where) if isinstance(error, PermissionError) else ""
+        reason = os.strerror(error.errno or errno.EIO)
+        raise HostFile("%s: %s" % (where, reason), hint) from error
 
 
-def make_dirs(path):
-    """Create a folder and its parents; the entries are synced."""
+def owner_hint(path):
+    """What to do where `path` is another user's, or in a folder of theirs; else ""."""
+    path = os.path.abspath(path)
+    while True:
+        try:
+            uid = os.stat(path).st_uid
+            break
+        except OSError:
+            path = os.path.dirname(path)
+    if not hasattr(os, "geteuid") or uid == os.geteuid():
+        return ""
+    import pwd
+
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "user %d" % uid
+    return "%s belongs to %s: run the command as that user" % (path, name)
+
+
+def make_dirs(path, mode=0o777):
+    """Create a folder, with these permissions less the umask, and its parents; synced."""
     with explained(path):
         if os.path.isdir(path):
             return
         parent = os.path.dirname(os.path.abspath(path))
         make_dirs(parent)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
+            os.mkdir(path, mode)
         _sync_dir(parent)
 
 

@@ -27,6 +27,7 @@ class DirBlobs(BlobStore):
         self.path = os.path.expanduser(url[len("dir:") :])
         if not self.path or "\0" in self.path:
             raise Usage("%r: no folder is named" % url, "dir:PATH, for instance dir:hub-blobs")
+        disk.make_dirs(self.path, 0o700)
         disk.make_dirs(os.path.join(self.path, PARTIAL))
 
     def open(self, sha, offset=0):

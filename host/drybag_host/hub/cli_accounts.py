@@ -60,12 +60,24 @@ def opened(args, readonly=False):
 
     url = storage_url(args)
     path = url.partition(":")[2]
-    if url.startswith("sqlite:") and not os.path.exists(path) and not _makes(args):
+    if url.startswith("sqlite:") and not _is_there(path) and not _makes(args):
         raise NoSuchTarget("%s: no hub has its data there" % args.data,
                            "name the folder of `drybag hub serve`: --data DIR")  # fmt: skip
     make_data(args)
     with open_storage(url, readonly=readonly) as storage:
         yield storage
+
+
+def _is_there(path):
+    """Raises HostFile for a file that cannot be looked at."""
+    from drybag_host.backup import disk
+
+    with disk.explained(path):
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
 
 def _makes(args):
@@ -161,9 +173,10 @@ def _list(args):
 
 
 def _devices(args):
-    from drybag_host.hub import accounts, ownerviews
+    from drybag_host.hub import accounts, offsite, ownerviews
 
     with opened(args, readonly=True) as storage:
+        shipped = offsite.status(storage) is not None
         rows = accounts.devices(storage, args.owner)
         found = [ownerviews.device_view(storage, row) for row in rows]
     args.out.document({"devices": found})
@@ -178,7 +191,7 @@ def _devices(args):
             device["device"], device["owner"], device["name"],
             age_text(device["seen_ms"], now) if not device["revoked_ms"] else "REVOKED",
             "%d of %d" % (last["ack"], last["last_seq"]) if last else "nothing yet",
-            str(last["offsite"]) if last else "",
+            str(last["offsite"]) if last and shipped else "",
         ))  # fmt: skip
     names = ("device", "owner", "name", "heard of", "at the hub", "off-site")
     args.out.table("Handsets", names, table)

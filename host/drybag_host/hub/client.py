@@ -27,6 +27,10 @@ __all__ = ["HubClient", "HubRefused", "body_of", "uid_of"]
 TIMEOUT = httpx.Timeout(30, connect=10)
 PAGE = 200
 TRIES = 3
+HINTS = {
+    "WrongSecret": "the owner is named with --owner; `drybag hub users password OWNER`, at the "
+    "hub, sets another password",
+}
 
 
 class HubRefused(HostError):
@@ -229,7 +233,7 @@ class HubClient:
         if answer.status_code == 404:
             raise NotFound("the hub says: %s" % text)
         wait_s = said.get("wait_s") if name else None
-        hint = "try again in %d s" % wait_s if isinstance(wait_s, int) else ""
+        hint = "try again in %d s" % wait_s if isinstance(wait_s, int) else HINTS.get(name, "")
         raise HubRefused("the hub says: %s" % text, hint)
 
     def _unreachable(self, error):

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from drybag.errors import BadInput, DrybagError, NotFound
-from drybag_host.errors import HostDiskFull
+from drybag_host.errors import HostDiskFull, HostFile
 from drybag_host.hub.refusals import Busy, NotThere, Refused, TooMuch, Unsound
 from drybag_host.hub.storage import StorageError
 
@@ -134,7 +134,7 @@ def _as_refusal(error):
     if isinstance(error, HostDiskFull):
         log.error("%s", error)
         return Busy("the hub's disk is full: its owner must free some space", 300)
-    if isinstance(error, StorageError):
+    if isinstance(error, (HostFile, StorageError)):
         log.error("%s", error)
         return Busy("the hub cannot store anything at the moment", 60)
     if isinstance(error, DrybagError):

@@ -14,7 +14,7 @@ import apsw
 
 from drybag.errors import FormatNewer
 from drybag_host.backup import disk
-from drybag_host.errors import HostDiskFull, NoSuchTarget, Usage
+from drybag_host.errors import HostDiskFull, HostFile, NoSuchTarget, Usage
 from drybag_host.hub import sqltext
 from drybag_host.hub.schema import FORMAT
 from drybag_host.hub.storage import StorageBusy, StorageError, StorageInUse
@@ -77,6 +77,8 @@ class SqliteStorage(sqltext.SqlStorage):
             raise NoSuchTarget("%s: no such database" % self.path, "name the hub's data folder")
         if not there:
             disk.make_dirs(os.path.dirname(os.path.abspath(self.path)))
+            with disk.explained(self.path):  # others on this computer need not read it
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         else:
             self._check_format()
         if self.readonly:
@@ -231,6 +233,11 @@ class SqliteStorage(sqltext.SqlStorage):
             yield
         except (apsw.BusyError, apsw.LockedError) as error:
             raise StorageBusy("%s: another process holds the database" % self.path) from error
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+            raise HostFile(
+                "%s cannot be opened for reading and writing: %s" % (self.path, error),
+                disk.owner_hint(self.path) or "the file and its folder must be writable",
+            ) from error
         except apsw.NotADBError as error:
             raise StorageError(
                 "%s is no SQLite database" % self.path,
