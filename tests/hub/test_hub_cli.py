@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hub_kit import Device
 from hub_process import PASSWORD, HubProcess
 from test_hub_serve import CARD, Handset
 
 from drybag.layout import content_id
 from drybag_host import cli
 from drybag_host.errors import Usage
+from drybag_host.hub import stats
 from drybag_host.hub.moments import moment_ms
+from drybag_host.hub.service import Service
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,26 @@ def test_a_moment_that_is_yet_to_come(hub, tmp_path, capsys):
     for words in (("at", "2999-01-01"), ("export", "x", str(tmp_path), "--at", "2999-01-01")):
         assert cli.main(["hub", *words, "--data", str(hub.data)]) == 2
         assert "yet to come" in capsys.readouterr().err
+
+
+def test_a_clock_that_was_set_back_is_told(tmp_path):
+    """By the hub when it starts; it takes records all the same."""
+    process = HubProcess(tmp_path / "hub")
+    try:
+        handset = Handset(process, "a", "ada")
+        handset.sync(handset.item(b"u", CARD))
+        assert "clock" not in (tmp_path / "hub.log").read_text()
+        process.stop()
+        with process.storage() as storage:
+            assert stats.clock_behind_s(storage, int(time.time() * 1000)) == 0
+            ahead = Device(Service(storage, None, lambda: time.time() + 90_000), "b")
+            ahead.sync(ahead.item(b"v", CARD))
+        process.start()
+        handset = Handset(process, "c", "ada")
+        handset.sync(handset.item(b"w", CARD))
+        assert "clock is 14" in (tmp_path / "hub.log").read_text()
+    finally:
+        process.stop()
 
 
 def test_a_database_that_is_something_else(tmp_path, capsys):

@@ -12,7 +12,7 @@ import ssl
 import uvicorn
 
 from drybag_host.errors import HostFile, Usage
-from drybag_host.hub import accounts
+from drybag_host.hub import accounts, stats
 from drybag_host.hub.app import Hub, make_app
 from drybag_host.hub.blobstore import open_blobs
 from drybag_host.hub.certs import Certificates, host_names
@@ -28,6 +28,7 @@ KEEP_ALIVE_S = 60
 SEEN_EVERY_S = 60
 MOST_CONNECTIONS = 4000
 STOP_S = 5
+CLOCK_ALARM_S = 300
 BACKLOG = 512
 
 
@@ -69,6 +70,12 @@ def serve(args):
         bound = stack.enter_context(_socket(host, port))
         bound.listen(BACKLOG)
         _announce(args, storage, certificates, host, bound.getsockname()[1])
+        behind_s = stats.clock_behind_s(storage, service.now_ms())
+        if behind_s > CLOCK_ALARM_S:
+            args.out.warn(
+                "this computer's clock is %d minutes behind the newest version here: set it "
+                "right, or the times of what comes now are wrong" % (behind_s // 60)
+            )
         server = _Server(_config(make_app(hub), certificates))
         _run(server, bound, hub)
     args.out.say("stopped; what was acknowledged is on this disk")

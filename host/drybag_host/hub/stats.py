@@ -3,7 +3,8 @@
 from drybag_host.hub import accounts, offsite, owneractions, ownerviews
 from drybag_host.hub.storage import hub_id
 
-__all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "backup_state", "collect", "offsite_state"]
+__all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "backup_state", "clock_behind_s", "collect",
+           "offsite_state"]  # fmt: skip
 
 OLD_BACKUP_MS = 7 * 86_400_000
 OFFSITE_LATE_MS = 3_600_000
@@ -60,6 +61,15 @@ def backup_state(storage, now_ms):
             age = now_ms - audit["at_ms"]
             return {"at_ms": audit["at_ms"], "detail": audit["detail"], "old": age > OLD_BACKUP_MS}
     return {"at_ms": 0, "detail": "", "old": True}
+
+
+def clock_behind_s(storage, now_ms):
+    """Seconds by which the newest version of any owner came later than now; 0 if none did."""
+    newest_ms = 0
+    for owner in accounts.owners(storage):
+        for row in storage.scan("versions", "", (owner["owner"],), None, 1, True):
+            newest_ms = max(newest_ms, row["received_ms"])
+    return max(0, newest_ms - now_ms) // 1000
 
 
 def offsite_state(storage):
