@@ -7,15 +7,15 @@ import hashlib
 from collections import namedtuple
 from zlib import crc32
 
-PUT, DELETE, PUT_BIG, COMMIT = 1, 2, 5, 6
+PUT, DELETE, INDEX, SEAL, PUT_BIG, COMMIT = 1, 2, 3, 4, 5, 6
 BATCH, BASE, PARENT, BLOBS_HIGH, KEEP = 8, 16, 32, 128, 128
 SETTING = 7
 
 Record = namedtuple("Record", "kind uid body blobs parent seq stamp rev base")
 Entry = namedtuple(
-    "Entry", "op kind uid parent blobs body seq stamp rev batch units whole base keep"
+    "Entry", "op kind uid parent blobs body seq stamp rev batch units whole base keep shows"
 )
-Header = namedtuple("Header", "first resume copy_units copy_crc source")
+Header = namedtuple("Header", "first resume copy_units copy_crc source next_seq")
 
 
 def u(data, at, size):
@@ -73,7 +73,7 @@ def header(sector):
     if not found or found[1] != 1 or crc32(sector[16:60]) != u(sector, 60, 4):
         return None
     return Header(u(sector, 16, 4), u(sector, 24, 4), sector[28], u(sector, 32, 4),
-                  u(sector, 56, 4))  # fmt: skip
+                  u(sector, 56, 4), u(sector, 36, 4))  # fmt: skip
 
 
 def entry(sector, position, epoch):
@@ -84,6 +84,8 @@ def entry(sector, position, epoch):
         return None
     op, length, uid_len, what = head[1], u(head, 12, 2), head[14], head[15]
     units = (22 + length + 63) // 64
+    if u(head, 4, 4) == 0xFFFFFFFF and op & 7 != INDEX:
+        return None
     if units > 24 or behind(position, units) is None or not op & 7:
         return None
     data = b"".join(sector[offset(p) :][:64] for p in positions(position)[:units])
@@ -103,7 +105,7 @@ def entry(sector, position, epoch):
     body = payload[at + 32 * count :]
     return Entry(op & 7, what & 7, payload[:uid_len], parent, blobs, body, u(head, 4, 4),
                  u(head, 8, 4), u(head, 16, 2), bool(op & BATCH), units, whole, base,
-                 delete and bool(op & KEEP) and what & 7 != SETTING)  # fmt: skip
+                 delete and bool(op & KEEP) and what & 7 != SETTING, ())  # fmt: skip
 
 
 def whole_entries(sector, epoch):
@@ -160,7 +162,7 @@ def find_tail(logs, epoch):
         if not found and end_of(sector, epoch) > 1:
             below = [header(logs[n]) for n in sorted(logs, reverse=True) if n < number]
             first = next((h.first for h in below if h), min(logs))
-            found = Header(first, 0, 0, 0, 0)
+            found = Header(first, 0, 0, 0, 0, 0)
         if found and found.copy_units and found.source in logs:
             units = [sector[offset(p) :][:64] for p in positions()[: found.copy_units]]
             if (end_of(sector, epoch) <= behind(1, found.copy_units)
@@ -184,22 +186,49 @@ def chosen(logs, number, tail):
     return out[::-1]
 
 
-def walk(sector, epoch, is_tail):
-    position = 1
+def unread(variants, position, found):
+    """The put or delete that is seen and whole in none of these variants; None without."""
+    for e in found:
+        if e and e.op in (PUT, DELETE, PUT_BIG) and e.kind and 1 <= len(e.uid) <= 200:
+            uids = {}
+            for variant in variants:
+                units = [variant[offset(p) :][:64] for p in positions(position)[: e.units]]
+                uids[b"".join(units)[22 : 22 + len(e.uid)]] = True
+            return e._replace(shows=tuple(uids))
+    return None
+
+
+def walk(sector, epoch, next_seq):
+    """Entries, whole or not, of a segment; `next_seq`: of the next header, None for the tail."""
+    position, out, last_whole, variants = 1, [], 0, [sector]
+    ends = [e.op for _, e in whole_entries(sector, epoch)]
+    sealed = next_seq is not None or SEAL in ends[-1:]
     while position < 64:
-        found = entry(sector, position, epoch)
-        if not (found and found.whole):
-            if not is_tail and sector[offset(position) :][:64] == b"\xff" * 64:
-                return
-            for row in range(15):
-                other = entry(rebuilt(sector, row, 3), position, epoch)
-                if other and other.whole:
-                    found = other
-                    break
-        use = found and (found.whole or not is_tail)
+        if next_seq is not None and sector[offset(position) :][:64] == b"\xff" * 64:
+            break
+        found = [entry(sector, position, epoch)]
+        if not (found[0] and found[0].whole):
+            if len(variants) == 1:
+                variants += [rebuilt(sector, row, 3) for row in range(15)]
+            found = [entry(variant, position, epoch) for variant in variants]
+        whole = next((e for e in found if e and e.whole), None)
+        some = len(found) if sealed else 1
+        use = whole or unread(variants[:some], position, found[:some])
         if use:
-            yield found
-        position = behind(position, found.units if use else 1)
+            out.append(use)
+        if whole:
+            last_whole = len(out)
+        position = behind(position, whole.units if whole else 1)
+    return [e for at, e in enumerate(out) if at < last_whole or e.seq < (next_seq or 0)]
+
+
+def precedes(older, e):
+    """True if `e`, which cannot be read, comes next after `older` of its record."""
+    if older is None or older.seq >= e.seq:
+        return False
+    if older.op == DELETE:
+        return e.op != DELETE and e.rev == 1
+    return e.rev == min(older.rev + 1, 65535)
 
 
 def apply(entries):
@@ -208,6 +237,12 @@ def apply(entries):
 
     def count(e):
         key = e.kind, e.uid
+        if not e.whole:
+            both = {**graves, **live}
+            keys = [k for k in ((e.kind, uid) for uid in e.shows) if precedes(both.get(k), e)]
+            if len(keys) != 1:
+                return
+            key = keys[0]
         live.pop(key, None)
         graves.pop(key, None)
         if e.op != DELETE:
@@ -287,8 +322,12 @@ def read_all(image):
     if tail is None:
         return {}, {}, chunks
     number, head, sector = tail
-    entries = [e for n in chosen(logs, number, head) for e in walk(logs[n], epoch, False)]
-    return *apply(entries + list(walk(sector, epoch, True))), chunks
+    entries, counted = [], chosen(logs, number, head)
+    for at, n in enumerate(counted):
+        heads = [header(logs[m]) or header(rebuilt(logs[m], 0, 1)) for m in counted[at + 1 :]]
+        next_seq = next((h.next_seq for h in [*heads, header(sector)] if h), 0)
+        entries += walk(logs[n], epoch, next_seq)
+    return *apply(entries + walk(sector, epoch, None)), chunks
 
 
 def _records(live, chunks):

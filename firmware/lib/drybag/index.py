@@ -19,6 +19,7 @@ _KEY = const(0xFFFFFC07)
 _PENDING_KEY = const(0xFFFFFF87)
 _FREE = const(0xFFFFFFFF)
 MAX_UNITS = const(24)
+UNREAD = 0xFFFFFFFF  # for a tag, in a batch that waits: an entry that cannot be read
 
 
 def pending_tag(h, kind, units):

@@ -238,6 +238,8 @@ class Entry:
         self.units = units_for(self.length)
         if self.op == 0 or (self.op == OP_PUT_BIG and not self.nblobs):
             return False  # nobody writes such
+        if self.seq == MAX_SEQ and self.op != OP_INDEX:
+            return False
         return self.units <= MAX_ENTRY_UNITS
 
     def intact(self, buf):

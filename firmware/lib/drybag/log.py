@@ -54,6 +54,7 @@ class Log:
         self._rev = 0
         self.lost = []
         self.damaged = []
+        self.unread = {}  # of those in `damaged` whose header reads: (kind, seq)
         self.missing = []
 
     def check(self, seqs=1):
@@ -94,11 +95,14 @@ class Log:
         self.next_seq += 1
         self.skipped = False
 
-    def note_damage(self, number, position):
-        """What stands there cannot be read, and no cut explains it: it rotted."""
+    def note_damage(self, number, position, entry=None):
+        """What stands there cannot be read, and no cut explains it: it rotted. `entry`: what its
+        header says, if that reads."""
         place = (self.sectors.get(number, -1), unit_offset(position))
         if place not in self.damaged and len(self.damaged) < _MOST_NOTED:
             self.damaged.append(place)
+        if entry and place in self.damaged:
+            self.unread[place] = (entry.kind, entry.seq)
 
     def note_missing(self, number):
         """Segment `number` must be there and is not: its sector cannot be told from others."""
@@ -254,7 +258,7 @@ class Log:
             position = start if number == where >> 6 else 1
             while position < 64 and number in self.sectors:
                 self.load(number)
-                found = self._intact_at(position)
+                found = segment.find_entry(self.image, position, self.scratch, self.entry)
                 if found:
                     units = self.entry.units
                     yield number << 6 | position
@@ -287,17 +291,6 @@ class Log:
         for seq in doubtful:
             found.pop(seq, None)
         return found
-
-    def _intact_at(self, position):
-        offset = unit_offset(position)
-        unit = memoryview(self.image)[offset : offset + UNIT]
-        if self.entry.parse(unit) and segment.fits(position, self.entry.units):
-            segment.view_units(self.image, position, self.entry.units, self.scratch)
-            if self.entry.intact(self.scratch):
-                return True
-        elif bytes(unit) == layout.BLANK:
-            return False
-        return segment.repair_entry(self.image, position, self.scratch, self.entry)
 
 
 def batch_counts_from(entry, scratch, last):

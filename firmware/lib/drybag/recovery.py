@@ -12,7 +12,7 @@ from binascii import crc32
 from drybag import layout, segment
 from drybag.checkpoint import load_piece
 from drybag.errors import FormatNewer, NoSpace, NotMountable
-from drybag.index import Index, apply_one, key_hash, pending_tag
+from drybag.index import UNREAD, Index, apply_one, key_hash, pending_tag
 from drybag.layout import UNIT
 from drybag.log import batch_counts_from
 from drybag.pool import BAD, FREE, IS_BLOB, IS_LOG, format_if_blank
@@ -310,6 +310,7 @@ class Replay:
         self.pieces = 0
         self.entries = 0
         self.pending = array("I")
+        self._unread = None
 
     def segment(self, number, position):
         """Replay a sealed segment entry by entry; repaired as a whole where one is harmed."""
@@ -319,41 +320,28 @@ class Replay:
         while position < 64:
             if not segment.read_entry(log.device, sector, position, scratch, entry):
                 if bytes(memoryview(scratch)[:UNIT]) != layout.BLANK:
-                    self._damaged(number, position)
+                    self.unread().walk(number, position)
                 return
-            if entry.op == layout.OP_INDEX and entry.seq == self._ckpt_id:
-                start, end = entry.body_span()
-                load_piece(log.index, scratch, start, end)
-                self.pieces += 1
             following = segment.after(position, entry.units)
-            self.apply(number << 6 | position)
+            self.take(number << 6 | position)
             position = following
 
-    def _damaged(self, number, position):
-        """A header that does not read: go through the whole sector, repaired where it can be."""
-        log = self._log
-        tail = bytes(log.image)
-        self._walk_damaged(log, number, position)
-        log.image[:] = tail
-        log.image_of = -1
+    def take(self, where):
+        """As apply, also of a piece of the checkpoint."""
+        log, entry = self._log, self._log.entry
+        if entry.op == layout.OP_INDEX and entry.seq == self._ckpt_id:
+            start, end = entry.body_span()
+            load_piece(log.index, log.scratch, start, end)
+            self.pieces += 1
+        self.apply(where)
 
-    def _walk_damaged(self, log, number, position):
-        for where in log.walk(number << 6 | position):
-            if where >> 6 != number:
-                break
-            if where & 63 != position:
-                log.note_damage(number, position)
-            position = segment.after(where & 63, log.entry.units)
-            if log.entry.op == layout.OP_INDEX and log.entry.seq == self._ckpt_id:
-                start, end = log.entry.body_span()
-                load_piece(log.index, log.scratch, start, end)
-                self.pieces += 1
-            self.apply(where)
-        if position < 64:
-            log.load(number)
-            offset = layout.unit_offset(position)
-            if log.image[offset : offset + UNIT] != layout.BLANK:
-                log.note_damage(number, position)
+    def unread(self):
+        """Knows what is to be done with entries that do not read."""
+        if self._unread is None:
+            from drybag.unread import Unread
+
+            self._unread = Unread(self._log, self)
+        return self._unread
 
     def apply(self, where):
         """Take the entry in `log.entry` and `log.scratch` into account."""
@@ -370,7 +358,7 @@ class Replay:
         if entry.stamp > log.stamp:
             log.stamp = entry.stamp
         if entry.op == layout.OP_COMMIT:
-            self._commit(entry.commits_from(log.scratch))
+            self.commit(entry.commits_from(log.scratch))
             return
         if entry.salt > log.max_salt:
             log.max_salt = entry.salt
@@ -388,14 +376,18 @@ class Replay:
         if len(self.pending):
             first = batch_counts_from(entry, log.scratch, self.pending[len(self.pending) - 2])
             if first is not None:
-                self._commit(first)
+                self.commit(first)
         apply_one(log.index, tag, entry.seq, where)
 
-    def _commit(self, first):
+    def commit(self, first):
+        """What waits with a seq from `first` on counts now, the rest is dropped."""
         pending = self.pending
         for i in range(0, len(pending), 3):
             if pending[i + 1] >= first:
-                apply_one(self._log.index, pending[i], pending[i + 1], pending[i + 2])
+                if pending[i] == UNREAD:
+                    self.unread().count(pending[i + 2])
+                else:
+                    apply_one(self._log.index, pending[i], pending[i + 1], pending[i + 2])
         self.pending = array("I")
 
 
@@ -410,8 +402,8 @@ def _replay_image(log, number, end, report):
     log.pending = None
     expected = 1
     for position in segment.parse(log.image, log.scratch, log.entry, 1, True):
-        if position != expected:  # a cut can only harm what is last
-            log.note_damage(number, expected)
+        if position != expected:
+            replay.unread().gap(number, expected, position, report["clean"])
         expected = segment.after(position, log.entry.units)
         replay.apply(number << 6 | position)
     report["replayed_entries"] += replay.entries

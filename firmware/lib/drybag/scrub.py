@@ -15,15 +15,11 @@ def scrub(log, journal):
     harmed unit was rebuilt from parity and the record written afresh), "blob" (sha, uid of a
     record that names it, problem), "lost" (gone in an earlier compaction), "progress" (checked:
     records so far, every 16 and after each blob), "unreadable" (sector, offset: recovery found an
-    entry there that nothing repairs, of which record nobody can say), "missing" (segment: its
-    sector was not found), last "summary".
+    entry there that nothing repairs, not the live version of a record that is known; seq, if its
+    header reads), "missing" (segment: its sector was not found), last "summary".
     """
     checked = damaged = repaired = blobs = 0
-    index, seen = log.index, {}
-    for sector, offset in log.damaged:
-        damaged += 1
-        yield {"kind": "unreadable", "sector": sector, "offset": offset,
-               "problem": "an entry that no repair brings back"}  # fmt: skip
+    index, seen, named = log.index, {}, []
     for number in log.missing:
         damaged += 1
         yield {"kind": "missing", "segment": number,
@@ -38,7 +34,10 @@ def scrub(log, journal):
             fixed = log.read(where)
         except Damaged as error:
             damaged += 1
-            yield _damaged_record(log, where, index.kind(slot), error)
+            finding = _damaged_record(log, where, index.kind(slot), error)
+            if (finding["sector"], finding["offset"]) in log.damaged:
+                named.append((finding["sector"], finding["offset"]))
+            yield finding
             continue
         for i in range(log.entry.nblobs):
             seen.setdefault(log.entry.blob(log.scratch, i), log.entry.uid(log.scratch))
@@ -49,6 +48,10 @@ def scrub(log, journal):
             journal.refresh(slot)
             yield {"kind": "repaired", "record_kind": kind, "uid": uid, "sector": sector,
                    "offset": layout.unit_offset(where & 63)}  # fmt: skip
+    for place in log.damaged:
+        if place not in named:
+            damaged += 1
+            yield _unreadable(log, place)
     for kind, uid, sector in log.lost:
         yield {"kind": "lost", "record_kind": kind, "uid": uid, "sector": sector}
     for sha in seen:
@@ -70,6 +73,19 @@ def _damaged_record(log, where, kind, error):
         uid = _uid(log)
     return {"kind": "record", "record_kind": kind, "uid": uid, "sector": sector,
             "offset": layout.unit_offset(where & 63), "problem": str(error)}  # fmt: skip
+
+
+def _unreadable(log, place):
+    what, finding = log.unread.get(place), {"kind": "unreadable"}
+    finding["sector"], finding["offset"] = place
+    finding["problem"] = "an entry that no repair brings back"
+    if what:
+        finding["seq"] = what[1]
+        name = layout.KIND_NAMES.get(what[0], "setting")
+        finding["problem"] = "what was written of a %s as change %d cannot be read" % (
+            name, what[1],
+        )  # fmt: skip
+    return finding
 
 
 def _uid(log):

@@ -182,20 +182,20 @@ def heal(image, scratch, entry):
     keep = bytearray(3 * UNIT)
     for page in range(15):
         for columns in range(1, _COLUMNS):
-            _swap(image, page, keep, False)
+            swap(image, page, keep, False)
             rebuild_page(image, page, columns)
             is_other = image[256 * page : 256 * page + 3 * UNIT] != keep
             if is_other and layout.parse_log_header(image):
                 count, _ = survey(image, scratch, entry)
                 if count > best:
                     best, choice = count, (page, columns)
-            _swap(image, page, keep, True)
+            swap(image, page, keep, True)
     if choice:
         rebuild_page(image, choice[0], choice[1])
     return choice is not None
 
 
-def _swap(image, page, keep, back):
+def swap(image, page, keep, back):
     """Save the first three units of a page to `keep`, or put them back."""
     at = page * 256
     if back:
@@ -253,6 +253,22 @@ def read_entry(device, sector, position, scratch, entry):
     return False
 
 
+def find_entry(image, position, scratch, entry):
+    """Find the entry at `position` of a whole-sector image, rebuilding a page if that helps.
+
+    True if there is one; `scratch` and `entry` then hold it. The image is left as it was.
+    """
+    offset = unit_offset(position)
+    unit = memoryview(image)[offset : offset + UNIT]
+    if entry.parse(unit) and fits(position, entry.units):
+        view_units(image, position, entry.units, scratch)
+        if entry.intact(scratch):
+            return True
+    elif bytes(unit) == layout.BLANK:
+        return False
+    return repair_entry(image, position, scratch, entry)
+
+
 def repair_entry(image, position, scratch, entry):
     """Find the entry at `position` of a damaged whole-sector image by rebuilding one page.
 
@@ -261,13 +277,13 @@ def repair_entry(image, position, scratch, entry):
     """
     keep = bytearray(3 * UNIT)
     for page in range(15):
-        _swap(image, page, keep, False)
+        swap(image, page, keep, False)
         rebuild_page(image, page, _COLUMNS - 1)
         found = False
         for at in parse(image, scratch, entry, position):
             found = at == position
             break
-        _swap(image, page, keep, True)
+        swap(image, page, keep, True)
         if found:
             return True
     return False

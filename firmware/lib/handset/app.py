@@ -77,7 +77,7 @@ class App:
             self.fault = NotMountable(
                 "the journal cannot be opened (%s): nothing was formatted" % describe(error)
             )
-        let_go(("drybag.recovery",))
+        let_go(("drybag.recovery", "drybag.unread"))
         self.pairing_changed()
         gc.collect()
 
