@@ -324,8 +324,9 @@ def read_all(image):
     number, head, sector = tail
     entries, counted = [], chosen(logs, number, head)
     for at, n in enumerate(counted):
-        heads = [header(logs[m]) or header(rebuilt(logs[m], 0, 1)) for m in counted[at + 1 :]]
-        next_seq = next((h.next_seq for h in [*heads, header(sector)] if h), 0)
+        behind_it = logs[counted[at + 1]] if at + 1 < len(counted) else sector
+        following = header(behind_it) or header(rebuilt(behind_it, 0, 1))
+        next_seq = following.next_seq if following and not following.resume else 0
         entries += walk(logs[n], epoch, next_seq)
     return *apply(entries + walk(sector, epoch, None)), chunks
 

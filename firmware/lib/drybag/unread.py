@@ -146,19 +146,18 @@ class Unread:
                 return position
 
     def _next_seq(self, number):
-        """What the next header says that reads; 0 without one."""
-        log = self._log
-        for other in sorted(log.sectors):
-            if other > number:
-                self._load(other)
-                header = layout.parse_log_header(self._image)
-                if header is None:
-                    self._of = -1
-                    segment.rebuild_page(self._image, 0, 1)
-                    header = layout.parse_log_header(self._image)
-                if header:
-                    return header.next_seq
-        return 0
+        """The next segment's header says that all seqs below had been used when it was begun; 0
+        if it does not (a copy that recovery made was begun later) or cannot be read."""
+        following = min([other for other in self._log.sectors if other > number] or [0])
+        if not following:
+            return 0
+        self._load(following)
+        header = layout.parse_log_header(self._image)
+        if header is None:
+            self._of = -1
+            segment.rebuild_page(self._image, 0, 1)
+            header = layout.parse_log_header(self._image)
+        return header.next_seq if header and not header.resume else 0
 
 
 def shown(image, position, epoch, by_parity=True):

@@ -6,12 +6,13 @@
     LAST     the same in the newest segment: the last call alone, without a word, as rot in what
              was written last looks like a write that a cut ended; not behind a clean shutdown
     TAIL     as LAST, or what stood in that sector, and it is told
-    LOG      what stood in that sector, and it is told
+    LOG      what stood in that sector, and it is told; an older version of it may show, or a
+             deletion be undone, only where `named` does not know it
     GONE     the same without a word: the sector is no segment to be seen any more, and there is no
              next one, which would say that it must be there
 """
 
-from drybag import layout
+from drybag import layout, segment
 
 SPARED, BLOB, LAST, TAIL, LOG, GONE = "spared", "blob", "last", "tail", "log", "gone"
 _SECTOR = 4096
@@ -42,6 +43,52 @@ def harm(memory, places):
     if _unseen(memory, sector, number):
         return GONE, sector, number
     return TAIL if is_newest else LOG, sector, number
+
+
+def named(memory, places):
+    """{(kind, uid): seq} of the newest entries in a segment before the newest one which the rot made
+    unreadable, and which say still whose they are: the older version must not show.
+
+    They do if no bit of header or uid has rotted, nor one that parity would set against it.
+    """
+    what, sector, _ = harm(memory, places)
+    hit = [(address % _SECTOR, bit) for address, bit in places]
+    if what != LOG or any(at < _UNIT for at, _ in hit):
+        return {}
+    image = bytearray(memory[sector * _SECTOR : (sector + 1) * _SECTOR])
+    was = bytearray(image)
+    for at, bit in hit:
+        was[at] ^= 1 << bit
+    scratch = bytearray(layout.MAX_ENTRY_UNITS * _UNIT)
+    entry, other = (layout.Entry(layout.parse_prefix(was[:16])[2]) for _ in range(2))
+    found, unknown, commits = {}, set(), True
+    for position in segment.parse(was, scratch, entry, 1, True):
+        key = entry.kind, entry.uid(scratch)
+        if segment.find_entry(image, position, scratch, other):
+            continue
+        if entry.op == layout.OP_COMMIT:
+            commits = False
+        elif key[1]:
+            known = _spared(position, layout.ENTRY_BYTES + entry.uid_len, hit)
+            unknown.update(() if known else (key,))
+            found[key] = entry.seq, entry.flags & layout.F_BATCH
+    return {
+        key: seq for key, (seq, batch) in found.items()
+        if key not in unknown and (commits or not batch)
+    }  # fmt: skip
+
+
+def _spared(position, size, hit):
+    """True if nothing is hit in the first `size` bytes of the entry at `position`, nor in the same
+    bytes of the other units of their columns."""
+    while size > 0:
+        column = position >> 4
+        for at, _ in hit:
+            if at % _ROW // _UNIT == column and at % _UNIT < size:
+                if column < 3 or at // _ROW == position & 15:
+                    return False
+        position, size = layout.next_position(position), size - _UNIT
+    return True
 
 
 def _unseen(memory, sector, number):

@@ -74,6 +74,7 @@ class JournalUser(FaultOps, PairedOps, Judging):
         self.j = None
         self.device = None
         self.harm = damage.harm(chip.memory, chip.rotted) if chip.rotted else None
+        self.named = damage.named(chip.memory, chip.rotted) if chip.rotted else {}
 
     # -- operations ------------------------------------------------------------------------------
     def boot(self):

@@ -11,7 +11,7 @@ _HISTORIES = 8
 
 
 class Judging:
-    """Mixed into JournalUser, whose `oracle`, `j`, `harm`, `_person` and `_judge_sync` it uses."""
+    """Mixed into JournalUser, whose `oracle`, `j`, `harm`, `named`, `_person` and `_judge_sync` it uses."""
 
     def judge(self, deep=False):
         """Problems, none if all that was acknowledged is there; settles the call in flight."""
@@ -123,6 +123,12 @@ class Judging:
             if version != oracle.live.get(key) and not oracle.known(key, version):
                 return [Problem(model.TORN_SHOWN, "nothing that never was",
                                 model.name(key, version))]  # fmt: skip
+        for key, seq in self.named.items():
+            older = key in found and found[key].seq < seq
+            if older and seq in [said[0] for said in oracle.ever.get(key, ())]:
+                deleted = key not in oracle.live and model.DELETED_BACK
+                return [Problem(deleted or model.NOT_REPORTED, "no version before seq %d" % seq,
+                                model.name(key, found[key]))]  # fmt: skip
         newest = what in (damage.LAST, damage.TAIL)
         cut_short = newest and not oracle.sealed and found == oracle.before
         problems = oracle.settle(found, self._tombstone_seq)
