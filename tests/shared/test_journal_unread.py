@@ -1,5 +1,5 @@
-"""Newest versions that rot beyond parity: no older one passes for the record, nothing deleted comes
-back, and both readers, the journal and the one written from SPEC.md alone, say the same.
+"""Newest versions that rot beyond parity: no older one passes for the record, nothing deleted
+comes back, and both readers, the journal and the one written from SPEC.md alone, say the same.
 """
 
 import functools
@@ -77,24 +77,23 @@ def both_agree(flash, places, held):
 
 @pytest.mark.parametrize("column", range(4))
 def test_two_units_of_one_column(column):
-    """Each third of all pairs in the first segment, some in the last; all of them hold."""
+    """All pairs in the first segment, some in the last."""
     rng = random.Random(column)
     hidden = old = 0
     for n, rows in enumerate(itertools.combinations(range(16), 2)):
-        if n % 3 != column % 3:
-            continue
         memory, held = story(bool(n & 1))
         for number in (1, 2) if n % 8 == 0 else (1,):
             flash = Flash(SMALL, bytearray(memory))
             places, sector = [], flash.numbers()[number]
             for row in rows:
                 at = sector * SECTOR + row * ROW + column * UNIT
-                places.append((at + rng.randrange(22 if rng.random() < 0.7 else 0, UNIT), rng.randrange(8)))
+                byte = rng.randrange(22 if rng.random() < 0.7 else 0, UNIT)
+                places.append((at + byte, rng.randrange(8)))
                 flash.flip(*places[-1])
             got, known = both_agree(flash, places, held)
             hidden += any(key in held and key not in got for key in known)
             old += any(got[key] != held.get(key) for key in got)
-    assert hidden > 5 and old < hidden  # hits in the same bytes, or without parity in the uid
+    assert hidden > 8 and old < 2 * hidden  # hits in the same bytes, or without parity in the uid
 
 
 def test_what_needs_parity_to_be_told():
@@ -104,7 +103,7 @@ def test_what_needs_parity_to_be_told():
         flash = Flash(SMALL, bytearray(memory))
         sector, at = where_is(flash.copy().mount(), NOTE, b"n2")
         assert at % ROW < 3 * UNIT
-        flash.flip(sector * SECTOR + at + hits[0])
+        flash.flip(sector * SECTOR + at + hits[0], 4)
         other = (at // ROW + 5) % 15 or 1
         flash.flip(sector * SECTOR + other * ROW + at % ROW // UNIT * UNIT + hits[1])
         assert as_specified(flash).get((NOTE, b"n2")) is None
@@ -246,8 +245,8 @@ def test_an_entry_that_the_flash_did_not_take_is_no_version():
 
 
 def test_whose_it_is_must_be_sure():
-    """A uid that rotted into that of another record, whose rev does not fit, hides nothing; what is
-    nobody's is told with kind and seq."""
+    """A uid that rotted into that of another record, whose rev does not fit, hides nothing; what
+    is nobody's is told with kind and seq."""
     flash = Flash(SMALL)
     j = flash.mount()
     for n in range(3):
@@ -295,3 +294,19 @@ def test_an_image_is_left_as_it_was():
         before = bytes(image)
         unread.shown(image, position, EPOCH)
         assert image == before
+
+
+@pytest.mark.parametrize("op", [layout.OP_PUT, layout.OP_SEAL, layout.OP_DELETE, layout.OP_COMMIT])
+def test_a_made_up_entry_with_the_number_that_is_never_given_is_none(op):
+    flash = Flash(SMALL)
+    j = flash.mount()
+    j.put(NOTE, b"a", b"old")
+    log = j._log
+    kind, uid = (NOTE, b"a") if op in (layout.OP_PUT, layout.OP_DELETE) else (0, b"")
+    log.append(layout.pack_entry(log.scratch, log.epoch, op, layout.MAX_SEQ, 0, kind, uid, b"bad!"))
+    j.put(NOTE, b"b", b"behind it")
+    for _ in range(3):
+        j = flash.mount()
+        assert shown(j) == as_specified(flash)
+        assert j.get(NOTE, b"a").body == b"old" and j.get(NOTE, b"b").body == b"behind it"
+        j.put(NOTE, b"c", b"more")

@@ -169,8 +169,10 @@ def shown(image, position, epoch, by_parity=True):
     """
     entry = Entry(epoch)
     row = -1 if _is_change(entry, _units(image, position, 1), position) else position & 15
-    if row >= 0 and not by_parity or row >= 0 and not _is_change(entry, _units(image, position, 1, row), position):
-        return None
+    if row >= 0:
+        unit = _units(image, position, 1, row)
+        if not by_parity or not _is_change(entry, unit, position):
+            return None
     count = layout.units_for(entry.uid_len)
     uids, at = [], position
     for i in range(-1, count if by_parity else 0):

@@ -46,8 +46,8 @@ def harm(memory, places):
 
 
 def named(memory, places):
-    """{(kind, uid): seq} of the newest entries in a segment before the newest one which the rot made
-    unreadable, and which say still whose they are: the older version must not show.
+    """{(kind, uid): seq} of the newest entries in a segment before the newest one which the rot
+    made unreadable, and which say still whose they are: the older version must not show.
 
     They do if no bit of header or uid has rotted, nor one that parity would set against it.
     """

@@ -11,7 +11,9 @@ _HISTORIES = 8
 
 
 class Judging:
-    """Mixed into JournalUser, whose `oracle`, `j`, `harm`, `named`, `_person` and `_judge_sync` it uses."""
+    """Mixed into JournalUser, whose `oracle`, `j`, `harm`, `named`, `_person` and `_judge_sync`
+    it uses.
+    """
 
     def judge(self, deep=False):
         """Problems, none if all that was acknowledged is there; settles the call in flight."""
