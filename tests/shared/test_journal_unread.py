@@ -303,7 +303,8 @@ def test_a_made_up_entry_with_the_number_that_is_never_given_is_none(op):
     j.put(NOTE, b"a", b"old")
     log = j._log
     kind, uid = (NOTE, b"a") if op in (layout.OP_PUT, layout.OP_DELETE) else (0, b"")
-    log.append(layout.pack_entry(log.scratch, log.epoch, op, layout.MAX_SEQ, 0, kind, uid, b"bad!"))
+    last = layout.MAX_SEQ
+    log.append(layout.pack_entry(log.scratch, log.epoch, op, last, 0, kind, uid, b"bad!"))
     j.put(NOTE, b"b", b"behind it")
     for _ in range(3):
         j = flash.mount()
