@@ -326,7 +326,7 @@ def read_all(image):
     for at, n in enumerate(counted):
         behind_it = logs[counted[at + 1]] if at + 1 < len(counted) else sector
         following = header(behind_it) or header(rebuilt(behind_it, 0, 1))
-        next_seq = following.next_seq if following and not following.resume else 0
+        next_seq = following.next_seq if following else 0
         entries += walk(logs[n], epoch, next_seq)
     return *apply(entries + walk(sector, epoch, None)), chunks
 

@@ -419,7 +419,7 @@ def _ends_with_seal(log):
 
 def _copy_tail(log, tail, end, report):
     """Write the tail's entries to a fresh segment and let the old one go; its new number."""
-    log.next_seq = max(log.next_seq, _last_seq(log) + 1)
+    next_seq = max(log.next_seq, _last_seq(log) + 1)
     units = 0
     position, crc = 1, 0
     while position < end:
@@ -434,6 +434,7 @@ def _copy_tail(log, tail, end, report):
                 log.aside.sort()
                 log.pool.release(log.aside.pop()[1], True)
             log.writer.used = tail.prev_units  # the copy knows what its source knew
+            log.next_seq = max(1, tail.next_seq)
             log.open_segment(resume, tail.number, units, crc)
             if _copy_units(log, end):
                 break
@@ -441,7 +442,9 @@ def _copy_tail(log, tail, end, report):
     except NoSpace as error:
         report["read_only"] = str(error)
         log.failed = "no sector left for recovery: reading only"
+        log.next_seq = next_seq
         return tail.number
+    log.next_seq = next_seq
     report["copied_entries"] = units
     log.pool.release(log.sectors.pop(tail.number), True)
     _let_go(log)

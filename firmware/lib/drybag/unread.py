@@ -146,8 +146,8 @@ class Unread:
                 return position
 
     def _next_seq(self, number):
-        """The next segment's header says that all seqs below had been used when it was begun; 0
-        if it does not (a copy that recovery made was begun later) or cannot be read."""
+        """What the next segment's header says: an entry before it that has this seq was not taken
+        by the flash. 0 where it cannot be read."""
         following = min([other for other in self._log.sectors if other > number] or [0])
         if not following:
             return 0
@@ -157,7 +157,7 @@ class Unread:
             self._of = -1
             segment.rebuild_page(self._image, 0, 1)
             header = layout.parse_log_header(self._image)
-        return header.next_seq if header and not header.resume else 0
+        return header.next_seq if header else 0
 
 
 def shown(image, position, epoch, by_parity=True):
