@@ -311,3 +311,24 @@ def test_a_made_up_entry_with_the_number_that_is_never_given_is_none(op):
         assert shown(j) == as_specified(flash)
         assert j.get(NOTE, b"a").body == b"old" and j.get(NOTE, b"b").body == b"behind it"
         j.put(NOTE, b"c", b"more")
+
+
+def test_the_last_entry_of_a_segment_stays_unread_from_boot_to_boot():
+    """Only the next header tells it from one that the flash did not take, and boots copy that."""
+    flash = Flash(SMALL)
+    j = flash.mount()
+    for n in range(3):
+        j.put(NOTE, b"a", text(n, 30))
+    while j._log.writer.left() > 3:
+        j.put(NOTE, b"b", text(1, 10))
+    while j._log.writer.left():
+        j.put(NOTE, b"a", text(9, 20))
+    sector, at = where_is(j, NOTE, b"a")
+    j.put(NOTE, b"c", b"in the next segment")
+    flash.flip(sector * SECTOR + at + 30)  # the last column has no parity
+    for n in range(4):
+        assert (NOTE, b"a") not in as_specified(flash)
+        j = flash.mount()
+        with pytest.raises(errors.Damaged):
+            j.get(NOTE, b"a")
+        j.put(NOTE, b"d", text(n, 50))
