@@ -35,6 +35,8 @@ _OPEN_FAILED = (
     (r"Errno 2\]|FileNotFound|No such file", NoSuchTarget, "'drybag doctor' lists the ports"),
     (r"Errno 111\]|refused|Name or service|getaddrinfo", NoSuchTarget, "does its server run?"),
     (r"Errno 13\]|Permission denied|Access is denied", PortBusy, PORT_DENIED),
+    (r"Errno 25\]|Inappropriate ioctl", NoSuchTarget,
+     "it is no serial port: 'drybag doctor' lists them"),
     ("", PortBusy, ""),
 )  # fmt: skip
 _FAILURES = (

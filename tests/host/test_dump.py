@@ -310,3 +310,13 @@ def test_as_a_user_does_it_at_a_port(small, tmp_path, capsys):
         thread.join()
     assert told(capsys)["source"] == "esptool"
     assert (tmp_path / "out.bin").read_bytes() == pim_of(small)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    from drybag_host.errors import HostFile
+    from drybag_host.image import dumping
+
+    path = tmp_path / "gone" / "pim.bin"
+    with pytest.raises(HostFile, match="there is no folder %s$" % path.parent) as failed:
+        dumping._open_part(str(path), {}, 4096)
+    assert "part" not in str(failed.value) and failed.value.hint

@@ -284,3 +284,20 @@ def test_deleted_records_stay_out(store, tmp_path):
     for record in store.by_key.values():
         record.deleted = True
     assert export(store, tmp_path / "out").files == ["index.html"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_reported_is_on_the_disk(there, tmp_path, monkeypatch):
+    """Every file is synced under the name it was written as, every folder after the renames."""
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)) and None
+    )
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    export([], out)
+    wanted = [path.stat().st_ino for path in (*out.rglob("*"), out)]
+    assert len(wanted) > 1 and set(wanted) <= set(synced)
+    assert there or tmp_path.stat().st_ino in synced

@@ -1,5 +1,6 @@
 """What console and serial verbs share: the part of a record that is looked at."""
 
+_LOOK = 16
 _WHOLE_BYTES = 8192
 
 
@@ -10,3 +11,18 @@ def beginning(record):
     for piece in record.body_chunks():
         return bytes(piece)
     return b""
+
+
+def matching(journal, text, kind=0):
+    """(record, its beginning) of those that match; None now and then while nothing does."""
+    from drybag.search import Query
+
+    query = Query(text)
+    looked = 0
+    for record in journal.records(kind):
+        looked += 1
+        if looked % _LOOK == 0:
+            yield None
+        body = beginning(record)
+        if query.matches(record.kind, body):
+            yield record, body

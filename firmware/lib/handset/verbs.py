@@ -9,9 +9,7 @@ from binascii import hexlify
 from drybag import layout
 from drybag import protocol as p
 from drybag.errors import DrybagError, NotFound
-from handset.looking import beginning
-
-_LOOK = 16
+from handset.looking import matching
 
 
 class Verbs:
@@ -361,21 +359,15 @@ def _after(journal, since, cursor):
 
 
 def _matching(journal, text, kind, skip):
-    """As journal.find(), giving way while nothing matches; see beginning()."""
+    """As journal.find(), giving way while nothing matches; see matching()."""
     gc.collect()
-    from drybag.search import Query
-
-    query = Query(text)
-    looked = 0
-    for record in journal.records(kind):
-        looked += 1
-        if looked % _LOOK == 0:
+    for found in matching(journal, text, kind):
+        if found is None:
             yield None
-        if query.matches(record.kind, beginning(record)):
-            if skip:
-                skip -= 1
-            else:
-                yield 0, record
+        elif skip:
+            skip -= 1
+        else:
+            yield 0, found[0]
 
 
 def _content_sha(record):

@@ -4,10 +4,9 @@ from drybag import bodies, layout
 from drybag.contentline import component
 from drybag.errors import BadInput
 from drybag.linetext import decode, unescape
-from handset.looking import beginning
+from handset.looking import beginning, matching
 from handset.terminal import clean, cut, pad
 
-_LOOK = 16
 _VALUE_CHARS = 1000
 _KINDS = ("contact", "event", "todo", "note", "photo")
 _LABELS = {
@@ -79,18 +78,9 @@ def row(console, record, body=None):
 
 def searched(journal, text, kind=0):
     """Records that match, None now and then. Calendars (containers of events) are left out."""
-    from drybag.search import Query
-
-    query = Query(text)
-    looked = 0
-    for record in journal.records(kind):
-        looked += 1
-        if looked % _LOOK == 0:
-            yield None
-        if record.kind != layout.CALENDAR:
-            body = beginning(record)
-            if query.matches(record.kind, body):
-                yield record, body
+    for found in matching(journal, text, kind):
+        if found is None or found[0].kind != layout.CALENDAR:
+            yield found
 
 
 def named(console, text):

@@ -114,6 +114,22 @@ def rename(old, new):
             _sync_dir(before)
 
 
+def sync_tree(path):
+    """The files in a folder and in its folders, and the names of all, are on the disk."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with explained(folder), open(os.path.join(folder, name), "rb") as file:
+                os.fsync(file.fileno())
+        with explained(folder):
+            _sync_dir(folder)
+
+
+def sync_folder(path):
+    """The names in a folder are on the disk."""
+    with explained(path):
+        _sync_dir(path)
+
+
 def free_name(path):
     """`path`, or with .1, .2 ... behind it the first that nothing has."""
     name, number = path, 1

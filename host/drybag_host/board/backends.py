@@ -44,7 +44,16 @@ class SerialConsole:
             else:
                 self._port = serial.Serial(path, baudrate=baud, timeout=0, exclusive=True)
         except (serial.SerialException, OSError, ValueError, termios.error) as error:
-            raise PortBusy("%s: %s" % (self.name, error)) from None
+            raise self._unopened(error) from None
+
+    def _unopened(self, error):
+        """Why it does not open: no server, no serial port, or somebody else has it."""
+        message = "%s: %s" % (self.name, error)
+        if self._is_url:
+            return PortBusy(message, "does its server run, and has nobody else its port?")
+        if "25" in str(error) and "ioctl" in str(error):  # ENOTTY
+            return NoSuchTarget("%s is no serial port" % self.name, "drybag doctor lists them")
+        return PortBusy(message)
 
     @property
     def baud(self):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from drybag import records
 from drybag.layout import CALENDAR, CONTACT, EVENT, KIND_NAMES, NOTE, PHOTO, TODO
+from drybag_host.backup import disk
 from drybag_host.errors import HostDiskFull, HostFile, Usage
 from drybag_host.formats import cards, pages, tables
 from drybag_host.formats.library import BLOB_ERRORS, Library
@@ -55,6 +56,7 @@ def export(
     try:
         part.mkdir(parents=True)
         summary = _write_all(library, part, vcard, title, today or date.today())
+        disk.sync_tree(part)
         _move(part, out)
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -156,11 +158,16 @@ def _picture(library: Library, record, folder: Path, used: set[str], found: dict
 def _move(part: Path, out: Path) -> None:
     """Put the finished folder in place; into an existing one file by file."""
     if out.is_dir():
+        folders = {out}
         for path in sorted(part.rglob("*")):
             target = out / path.relative_to(part)
             if path.is_dir():
                 target.mkdir(exist_ok=True)
+                folders.add(target)
             else:
                 os.replace(path, target)
+        for folder in folders:
+            disk.sync_folder(folder)
         return
     os.replace(part, out)
+    disk.sync_folder(out.parent)

@@ -183,14 +183,22 @@ def _add(part, data):
         os.fsync(part.fileno())
 
 
+def _check_new(path):
+    """Raises HostFile where `path` exists, or the folder that it would be in does not."""
+    if os.path.lexists(path):
+        raise HostFile("%s exists already" % path, "name another file")
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise HostFile("%s: there is no folder %s" % (path, folder), "make it, or name another")
+
+
 def _open_part(path, state, grain_bytes, unsure_bytes=0):
     """(FILE.part open at its end, bytes it had) if it is of the same flash, else empty.
 
     `unsure_bytes`: so much at its end is read again, since a crash of this computer may have left
     its length there and not its bytes.
     """
-    if os.path.lexists(path):
-        raise HostFile("%s exists already" % path, "name another file")
+    _check_new(path)
     old = disk.read_file(path + ".part.json", 4096)
     had = 0
     with disk.explained(path):
@@ -226,8 +234,7 @@ def _finish(path):
 
 def from_image(image, path, whole):
     """Copy a stopped emulated board's flash, or its `pim`; (bytes, SHA-256 hex, False)."""
-    if os.path.lexists(path):
-        raise HostFile("%s exists already" % path, "name another file")
+    _check_new(path)
     with disk.explained(image), open(image, "rb") as file:
         data = file.read()
     if not whole:

@@ -1,9 +1,6 @@
 """`drybag rig run` on the emulated flash: progress, Ctrl-C, resume, the report."""
 
-import contextlib
 import json
-import signal
-import threading
 import time
 from binascii import crc32
 
@@ -106,7 +103,7 @@ class Runner:
                 count_text(self.campaign.report.distinct, "state"),
                 count_text(self.resumed, "job"),
             ))  # fmt: skip
-        with self.out.progress("states", None, "state") as self._progress, _ends_cleanly():
+        with self.out.progress("states", None, "state") as self._progress:
             try:
                 self.campaign.run()
             except KeyboardInterrupt:
@@ -180,23 +177,6 @@ class Runner:
             self.out.say("'drybag rig replay ID' shows one step by step")
         if interrupted:
             self.out.say("stopped: the same command with --resume goes on")
-
-
-@contextlib.contextmanager
-def _ends_cleanly():
-    """SIGTERM, as a time limit of CI sends it, is Ctrl-C here: a report, and --resume goes on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number, frame):
-    raise KeyboardInterrupt
 
 
 def summary(report):
