@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from loader_boards import in_loader, other_esptool
 
 from drybag_host import esptool_run
+from drybag_host.board.backends import SerialConsole
 from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, NotVerified, PortBusy
 from drybag_host.esptool_run import Esptool
 from drybag_host.flash_errors import EsptoolFailed, EsptoolMissing, WrongChip
@@ -134,3 +135,13 @@ def test_nothing_that_it_says_breaks_the_reading(said, at):
     progress = esptool_run._Progress(((0, 5), (4096, 5)), lambda *now: told.append(now))
     assert progress.line("Writing at 0x%08x %s" % (at, said))
     assert all(done <= total for done, total in told)
+
+
+@pytest.mark.parametrize(
+    "port, kind, says",
+    [("/dev/null", NoSuchTarget, "doctor"), ("rfc2217://127.0.0.1:1", PortBusy, "server run")],
+)
+def test_a_console_that_does_not_open_says_why(port, kind, says):
+    with pytest.raises(kind) as failed:
+        SerialConsole(port)
+    assert says in failed.value.hint and "close the program" not in failed.value.hint
