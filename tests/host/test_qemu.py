@@ -63,8 +63,9 @@ def records(count, first=0):
 def test_the_image_is_micropython_our_table_and_our_firmware(board):
     image = board.image.read_bytes()
     assert image[0x1000] == 0xE9 and image[0x10000] == 0xE9
-    assert partitions.find(partitions.from_image(board.image), "pim").size == 0x80000
-    assert image[0x80000:].count(0xFF) == len(image) - 0x80000
+    pim = partitions.find(partitions.from_image(board.image), "pim")
+    assert pim.size == 0x80000
+    assert image[pim.offset :].count(0xFF) == len(image) - pim.offset
 
 
 def test_power(board):

@@ -19,8 +19,8 @@ from drybag_host.hub.blobstore import MemoryBlobs
 from drybag_host.hub.memory import MemoryStorage
 from drybag_host.hub.objects import RemoteFailed, open_objects
 from drybag_host.hub.offsite import Offsite, shipped_lsn, start_offsite, status
-from drybag_host.hub.restoring import restore_from
-from drybag_host.hub.storage import StorageError, hub_id, open_storage
+from drybag_host.hub.restoring import HubNotEmpty, restore_from
+from drybag_host.hub.storage import hub_id, open_storage
 
 
 def ship(life, url):
@@ -368,7 +368,7 @@ def test_restoring_where_nothing_is_or_something_is(tmp_path):
         restored("ftp://example.org/x")
     life = Life().write(1)
     ship(life, "dir:%s" % tmp_path)
-    with pytest.raises(StorageError, match="holds records"):
+    with pytest.raises(HubNotEmpty, match="holds records"):
         restore_from("dir:%s" % tmp_path, life.storage, life.blobs)
 
 

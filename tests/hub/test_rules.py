@@ -191,6 +191,9 @@ def test_what_a_deletion_knew_does_not_come_back_whatever_its_clock_said():
     assert buried(stamp=1000 + rules.CLAMP_S + 1) == (PUSHED, True, None, (), None)  # made later
     assert buried(stamp=900, seen=False) == stays
     assert buried(stamp=900, seen=True) == (PUSHED, True, None, (), None)  # made anew as it was
+    assert buried(stamp=900, again=True) == (PUSHED, True, None, (), None)  # its deletion refused
+    by_word = buried(stamp=900, resend=True, again=True)
+    assert by_word[1] and by_word[2] is None
 
 
 def test_a_deletion_of_what_a_restored_hub_lost_goes_over_what_is_older():

@@ -139,6 +139,7 @@ def test_cuts_at_each_byte(server, link, direction):
         assert sent == line[:up]
         assert (line * 2)[:down].startswith(got)  # what was under way at a reset may be lost
         assert ask(link.port, line) == (line * 2, "end")  # times=1
+        heard(server, count + 2)
 
 
 def test_a_cut_that_closes_gives_all_that_was_carried(server, link):

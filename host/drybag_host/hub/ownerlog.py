@@ -202,6 +202,7 @@ def take(log, version, item, item_sha, seen_pos=0, told=0):
     out = rules.decide(version, head, base, resend=item.resend, known=known,
                        seen=head is not None and head.pos <= seen_pos,
                        older=base is None and _lacks_base(log, item, head),
+                       again=bool(item.base) and item.base == version.content_id,
                        may_delete=rules.may_delete(log.row, log.now_ms))  # fmt: skip
     base_pos = base.pos if base else 0
     log.append(version, out.role, out.counts, base_pos=base_pos, **columns)

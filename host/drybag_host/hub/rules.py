@@ -173,12 +173,13 @@ def _says(version):
 
 
 def decide(item, head, base, *, resend=False, known=False, seen=False, older=False,
-           may_delete=True):  # fmt: skip
+           again=False, may_delete=True):  # fmt: skip
     """The Outcome of an item that is new.
 
     item: Version. head: the version that counts, or None. base: what find_base() gave. known: the
     log holds this very version (content and stamp) already. seen: the handset had taken head.
     older: head is what a restored hub began with, and the item replaced something later.
+    again: the item replaced what says the same, as a person does who refuses its deletion.
     may_delete: see may_delete().
     """
     if head is None:
@@ -190,11 +191,11 @@ def decide(item, head, base, *, resend=False, known=False, seen=False, older=Fal
     if not known and (resend and seen or older and item.deleted):
         return _replace(item, head, may_delete)
     if resend:
-        return _resent(item, head, known, may_delete)
+        return _resent(item, head, known, again, may_delete)
     if item.deleted:
         return Outcome(PUSHED, further=_again(head))  # an edit was made meanwhile: it stays
     if head.deleted:
-        if not seen and is_buried(item, head):  # sent for the first time to this hub, made before
+        if not (seen or again) and is_buried(item, head):  # sent for the first time to this hub, made before
             return Outcome(PUSHED, further=_again(head))
         return Outcome(PUSHED, counts=True)  # an edit brings the record back
     return _both_changed(item, head, base)
@@ -206,7 +207,7 @@ def _replace(item, head, may_delete):
     return Outcome(PUSHED, counts=True)
 
 
-def _resent(item, head, known, may_delete):
+def _resent(item, head, known, again, may_delete):
     """A hub had this version, and lost it or what came after it: stamps are all there is.
 
     Nobody can tell whether one of the two was made in knowledge of the other, so what is not shown
@@ -214,7 +215,7 @@ def _resent(item, head, known, may_delete):
     """
     if known:
         return Outcome(SAME, further=_again(head))
-    if is_buried(item, head):
+    if not again and is_buried(item, head):
         return Outcome(PUSHED, further=_again(head))
     back = head.deleted and not item.deleted and item.stamp == head.stamp
     if not back and not is_later(item, head):
