@@ -195,7 +195,7 @@ def decide(item, head, base, *, resend=False, known=False, seen=False, older=Fal
     if item.deleted:
         return Outcome(PUSHED, further=_again(head))  # an edit was made meanwhile: it stays
     if head.deleted:
-        if not (seen or again) and is_buried(item, head):  # sent for the first time to this hub, made before
+        if not (seen or again) and is_buried(item, head):  # made before, though sent first now
             return Outcome(PUSHED, further=_again(head))
         return Outcome(PUSHED, counts=True)  # an edit brings the record back
     return _both_changed(item, head, base)
