@@ -56,6 +56,17 @@ def refused(board, liar, answer):
     return info
 
 
+def _listen(port, timeout_s=30):
+    """The port that the hub had; a connection of another test may hold it for a moment."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            assert time.monotonic() < deadline, "port %d stays in use" % port
+            time.sleep(0.1)
+
+
 class Liar:
     """A server with the hub's own certificate, at the port that its handsets know.
 
@@ -72,7 +83,7 @@ class Liar:
         self.asked = 0
         self.heard = []
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = _listen(port)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self):
