@@ -120,8 +120,7 @@ def sync_tree(path):
         for name in names:
             with explained(folder), open(os.path.join(folder, name), "rb") as file:
                 os.fsync(file.fileno())
-        with explained(folder):
-            _sync_dir(folder)
+        sync_folder(folder)
 
 
 def sync_folder(path):

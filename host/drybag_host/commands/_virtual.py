@@ -2,6 +2,13 @@
 
 from drybag_host.virtual import virtual_board
 
+COLUMNS = {  # of a list of boards; each kind has more
+    "name": lambda row: row["name"],
+    "board": lambda row: row["board"],
+    "power": lambda row: row["power"],
+    "console": lambda row: row["console"] or "",
+}
+
 
 class Verbs:
     """The verbs of `drybag KIND`. `titles`: what its boards are called, as in a headline."""
@@ -119,3 +126,9 @@ def _list(args):
         tuple(columns),
         [[show(row) for show in columns.values()] for row in shown],
     )
+
+
+def report_power(args, board):
+    """What became of `power on|off`."""
+    now = "power, console %s" % board.console if args.switch == "on" else "no power"
+    report(args, board, "%s has %s" % (args.name, now))

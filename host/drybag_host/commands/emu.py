@@ -1,6 +1,6 @@
 """`drybag emu`: emulated boards."""
 
-from ._virtual import Verbs, made, report, run
+from ._virtual import COLUMNS, Verbs, made, report, report_power, run
 
 __all__ = ["add_parser", "run"]
 
@@ -116,10 +116,9 @@ def _power(args):
         if args.cut_at or args.cut_state:
             raise Usage("--cut-at and --cut-state belong to 'power on'")
         board.power_off(seed=args.seed)
-        report(args, board, "%s has no power" % args.name)
-        return
-    board.power_on(cut_at=args.cut_at, cut_state=args.cut_state, seed=args.seed)
-    report(args, board, "%s has power, console %s" % (args.name, board.console))
+    else:
+        board.power_on(cut_at=args.cut_at, cut_state=args.cut_state, seed=args.seed)
+    report_power(args, board)
 
 
 def _rows():
@@ -128,10 +127,7 @@ def _rows():
     from drybag_host.emulator.netfaults import describe
 
     return list_boards(), {
-        "name": lambda row: row["name"],
-        "board": lambda row: row["board"],
-        "power": lambda row: row["power"],
-        "console": lambda row: row["console"] or "",
+        **COLUMNS,
         "wifi": lambda row: "on" if row["wifi"] else "off",
         "net": lambda row: describe(row["net"]),
         ">boots": lambda row: row["boots"],

@@ -1,6 +1,6 @@
 """`drybag qemu`: boards in QEMU."""
 
-from ._virtual import Verbs, made, report, run
+from ._virtual import COLUMNS, Verbs, made, report, report_power, run
 
 __all__ = ["add_parser", "run"]
 
@@ -95,18 +95,13 @@ def _power(args):
     board = args.verbs.board(args)
     if args.switch == "off":
         board.power_off()
-        return report(args, board, "%s has no power" % args.name)
-    board.start()
-    report(args, board, "%s has power, console %s" % (args.name, board.console))
+    else:
+        board.start()
+    report_power(args, board)
 
 
 def _rows():
     """All boards in QEMU, and the columns of their table."""
     from drybag_host.board.qemu import list_boards
 
-    return list_boards(), {
-        "name": lambda row: row["name"],
-        "board": lambda row: row["board"],
-        "power": lambda row: row["power"],
-        "console": lambda row: row["console"] or "",
-    }
+    return list_boards(), COLUMNS
