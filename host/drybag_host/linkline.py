@@ -216,7 +216,9 @@ class Line:
         """Nothing came for a while: send again, or ask how things stand. Raises LinkTimeout."""
         silent_s = time.monotonic() - self._heard
         if _PROMPT_LINE in self._decoder.text:
-            raise BoardRebooted("%s: the handset's application has stopped" % self.name)
+            raise BoardRebooted(
+                "%s: the handset's application has stopped%s" % (self.name, self._last_words())
+            )
         if silent_s > self.patience_s or time.monotonic() > self.deadline:
             raise LinkTimeout(
                 "%s: no answer for %d s%s" % (self.name, silent_s, self._what_it_said())
@@ -224,6 +226,12 @@ class Line:
         self.resent += 1
         if not sender.resend():
             self._send(p.ASK, ident, expected & 0xFFFF)
+
+    def _last_words(self):
+        """What came in front of the prompt."""
+        text = self._decoder.text
+        del text[text.rindex(_PROMPT_LINE) :]
+        return "; it said: %s" % self.said if self.said else ""
 
     def _what_it_said(self):
         said = self.said if self.boot is None else ""
