@@ -31,7 +31,7 @@ class AlreadyRunning(EmulatorError):
 class NotRunning(EmulatorError):
     exit_code = 32
     hint = (
-        "'drybag emu start NAME' starts a board, 'drybag emu power on NAME' gives it power; "
+        "'drybag emu start NAME' starts a board, 'drybag emu power NAME on' gives it power; "
         "--start does either"
     )
 

@@ -31,10 +31,10 @@ def test_a_boards_life(emu):
     state = json.loads(out)
     assert (code, state["power"], state["board"]) == (0, "on", "esp32-c3")
     assert emu("console", "demo")[1].strip() == state["pty"]
-    assert emu("power", "off", "demo")[0] == 0
-    assert emu("power", "off", "demo")[0] == NotRunning.exit_code
-    assert emu("power", "on", "demo")[0] == 0
-    assert emu("power", "on", "demo")[0] == AlreadyRunning.exit_code
+    assert emu("power", "demo", "off")[0] == 0
+    assert emu("power", "off", "demo")[0] == NotRunning.exit_code  # the words may change places
+    assert emu("power", "demo", "on")[0] == 0
+    assert emu("power", "demo", "on")[0] == AlreadyRunning.exit_code
     assert json.loads(emu("wifi", "demo", "on", "--json")[1])["wifi"] is True
     row = json.loads(emu("list", "--json")[1])["boards"][0]
     assert (row["name"], row["power"], row["wifi"], row["boots"]) == ("demo", "on", True, 2)
@@ -50,11 +50,11 @@ def test_app_folder_and_cut(emu, tmp_path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text("open('x', 'wb').write(bytes(9000))\n")
     assert emu("create", "c", "--app", str(tmp_path / "app"))[0] == 0
-    assert emu("power", "on", "c", "--cut-at", "9", "--cut-state", "bits", "--seed", "3")[0] == 0
+    assert emu("power", "c", "on", "--cut-at", "9", "--cut-state", "bits", "--seed", "3")[0] == 0
     board = EmulatedBoard("c")
     assert board.wait_off(10)
     assert board.counters["commands"] == 9
-    assert json.loads(emu("power", "on", "c", "--json")[1])["power"] == "on"
+    assert json.loads(emu("power", "c", "on", "--json")[1])["power"] == "on"
 
 
 def test_errors(emu):
@@ -63,6 +63,7 @@ def test_errors(emu):
     assert emu("create", "a", "--no-firmware")[0] == 0
     code, _, err = emu("create", "a", "--no-firmware")
     assert code == NameTaken.exit_code and "already" in err
-    assert emu("power", "on", "a", "--cut-state", "melted")[0] == 2
+    assert emu("power", "a", "on", "--cut-state", "melted")[0] == 2
     assert emu("create", "b", "--board", "esp33")[0] == 35
-    assert emu("power", "sideways", "a")[0] == 2
+    code, _, err = emu("power", "a", "sideways")
+    assert code == 2 and "on or off, not 'sideways'" in err

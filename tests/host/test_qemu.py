@@ -285,15 +285,15 @@ def test_the_command(program, small, tmp_path, capsys):
     assert main(["qemu", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["boards"][0]["power"] == "off"
     assert QemuBoard("q").settings["program"] == os.environ["DRYBAG_QEMU"]
-    assert main(["qemu", "power", "off", "q"]) == 32
+    assert main(["qemu", "power", "q", "off"]) == 32
     assert main(["qemu", "start", "q"]) == 0
     assert main(["qemu", "start", "q"]) == 31
     assert main(["qemu", "rm", "q"]) == 31
     capsys.readouterr()
     assert main(["qemu", "console", "q"]) == 0
     assert capsys.readouterr().out.startswith("socket://127.0.0.1:")
-    assert main(["qemu", "power", "off", "q"]) == 0
-    assert main(["qemu", "power", "on", "q"]) == 0
+    assert main(["qemu", "power", "q", "off"]) == 0
+    assert main(["qemu", "power", "q", "on"]) == 0
     assert main(["qemu", "stop", "q"]) == 0
     assert main(["qemu", "rm", "q"]) == 0
     assert main(["qemu", "start", "q"]) == 15

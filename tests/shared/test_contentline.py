@@ -148,6 +148,27 @@ def test_escape_and_unescape_are_inverse(text):
     assert linetext.unescape(linetext.escape(text)) == normal
 
 
+def split_one_by_one(text, separator, quotes):
+    """What the two splitters promise, octet by octet."""
+    parts, here, quoted, escaped = [], b"", False, False
+    for octet in (text[i : i + 1] for i in range(len(text))):
+        if octet == separator and not quoted and not escaped:
+            parts.append(here)
+            here = b""
+            continue
+        here += octet
+        quoted ^= quotes and octet == b'"'
+        escaped = not quotes and octet == b"\\" and not escaped
+    return [*parts, here]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text('ab;,"\\', max_size=40).map(str.encode), st.sampled_from([b";", b","]))
+def test_any_text_is_split_as_octet_by_octet(text, separator):
+    assert c.split_quoted(text, separator) == split_one_by_one(text, separator, quotes=True)
+    assert c.split_escaped(text, separator) == split_one_by_one(text, separator, quotes=False)
+
+
 def test_a_line_made_of_separators_takes_no_time_of_its_square():
     """64 KiB of them, all within one quote or escaped: a handset's find must not stand for it."""
     quoted, escaped = b'"' + b";" * 60000, b"\\;" * 30000

@@ -382,7 +382,7 @@ def _content_sha(record):
 
 
 def _plain(value):
-    """For JSON: bytes as text, or hex if they are none."""
+    """For JSON: bytes as text, or hex: and their digits if they are none."""
     if isinstance(value, dict):
         return {str(key): _plain(value[key]) for key in value}
     if isinstance(value, (list, tuple)):
@@ -391,5 +391,5 @@ def _plain(value):
         try:
             return bytes(value).decode()
         except UnicodeError:
-            return hexlify(value).decode()
+            return "hex:" + hexlify(value).decode()
     return value

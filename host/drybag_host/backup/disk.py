@@ -119,7 +119,7 @@ def sync_tree(path):
     for folder, _, names in os.walk(path):
         for name in names:
             with explained(folder), open(os.path.join(folder, name), "rb") as file:
-                os.fsync(file.fileno())
+                _sync(file)
         sync_folder(folder)
 
 

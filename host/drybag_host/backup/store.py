@@ -7,6 +7,7 @@ Readers take no lock: one that meets a pull's commit finds another manifest, and
 
 import os
 from hashlib import sha256
+from shlex import quote
 
 from drybag import layout
 from drybag.errors import NotFound
@@ -314,7 +315,7 @@ class Backup:
             )
         if os.path.lexists(self._path(RECORDS)):
             raise BackupDamaged(
-                "%s: %s is missing" % (self.path, MANIFEST), SALVAGE_HINT % self.path
+                "%s: %s is missing" % (self.path, MANIFEST), SALVAGE_HINT % quote(str(self.path))
             )
         raise NoSuchTarget(
             "%s: not a backup, it has no %s" % (self.path, MANIFEST),
@@ -381,7 +382,9 @@ class Backup:
         self.require_unchanged()
         if not self.tolerant:
             raise BackupDamaged(
-                "%s: %s" % (self._where(name), problem), SALVAGE_HINT % self.path, file=name
+                "%s: %s" % (self._where(name), problem),
+                SALVAGE_HINT % quote(str(self.path)),
+                file=name,
             )
         self.findings.append(Finding(name, problem))
 

@@ -5,6 +5,7 @@ A finding is {"what", "is", "ok", "do"}.
 
 import re
 import time
+from shlex import quote
 
 from drybag_host.image import stock
 
@@ -159,8 +160,9 @@ def backup(known, manifest, info, now=None):
     text = "%s; %s" % (where, "%d changes since" % behind if behind else "nothing changed since")
     found = [finding(what, text, not behind or age_s < OLD_BACKUP_S, _PULL)]
     compared = manifest.restore_compared
-    found.append(finding("restore of it compared", compared["at"] if compared else "never",
-                         compared, "drybag restore %s emu:NAME" % known["dir"]))  # fmt: skip
+    remedy = "drybag restore %s emu:NAME" % quote(known["dir"])
+    when = compared["at"] if compared else "never"
+    found.append(finding("restore of it compared", when, compared, remedy))
     return found
 
 

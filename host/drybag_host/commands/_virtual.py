@@ -1,5 +1,6 @@
 """The verbs that `drybag emu` and `drybag qemu` share."""
 
+from drybag_host.errors import Usage
 from drybag_host.virtual import virtual_board
 
 COLUMNS = {  # of a list of boards; each kind has more
@@ -8,6 +9,8 @@ COLUMNS = {  # of a list of boards; each kind has more
     "power": lambda row: row["power"],
     "console": lambda row: row["console"] or "",
 }
+
+_SWITCH = {"on": True, "off": False}
 
 
 class Verbs:
@@ -42,17 +45,18 @@ class Verbs:
         return parser, content
 
     def power(self, run):
-        """`power on|off`."""
-        parser = self.sub.add_parser(
-            "power",
-            help="cut the power at once, or give it back",
-            description="Cut the power, at whatever the chip is doing, or give it back.",
-            epilog="example:\n  drybag %s power off demo && drybag %s power on demo\n"
-            % (self._kind, self._kind),
-        )
-        parser.add_argument("switch", choices=("on", "off"), help="on or off")
-        parser.add_argument("name", metavar="NAME", help="the board")
-        parser.set_defaults(verb_run=run)
+        """`power NAME on|off`."""
+        kind = self._kind
+        return self.switch(
+            "power", "cut the power at once, whatever the chip is doing, or give it back", run,
+            "drybag %s power demo off && drybag %s power demo on" % (kind, kind),
+        )  # fmt: skip
+
+    def switch(self, name, what, run, example):
+        """`VERB NAME on|off`; `run` gets it as `args.on`. The words may change places."""
+        parser = self.leaf(name, what, _switched, example)
+        parser.add_argument("switch", metavar="on|off", help="on or off")
+        parser.set_defaults(switched_run=run, example=example)
         return parser
 
     def common(self, stop, console):
@@ -79,6 +83,15 @@ class Verbs:
 
 def run(args):
     return args.verb_run(args)
+
+
+def _switched(args):
+    if args.switch not in _SWITCH and args.name in _SWITCH:
+        args.name, args.switch = args.switch, args.name
+    if args.switch not in _SWITCH:
+        raise Usage("on or off, not %r" % args.switch, args.example)
+    args.on = _SWITCH[args.switch]
+    return args.switched_run(args)
 
 
 def report(args, board, text):
@@ -130,5 +143,5 @@ def _list(args):
 
 def report_power(args, board):
     """What became of `power on|off`."""
-    now = "power, console %s" % board.console if args.switch == "on" else "no power"
+    now = "power, console %s" % board.console if args.on else "no power"
     report(args, board, "%s has %s" % (args.name, now))

@@ -1,5 +1,7 @@
 """`drybag demo`: an address book, an emulated handset, and its battery pulled again and again."""
 
+from shlex import quote
+
 ORDER = 5
 SHOWN = 10
 
@@ -106,7 +108,7 @@ def _print(args, records, acknowledged, lost, tally, cost, seconds):
         ("backup, verified", "%s/backup" % args.folder),
         ("exported files", "%s/export (index.html to look at)" % args.folder),
         ("the handset itself", "DRYBAG_HOME=%s/home drybag show emu:%s --start"
-         % (args.folder, NAME)),
+         % (quote(args.folder), NAME)),
         ("took", "%s, seed %d" % (duration_text(seconds), args.seed)),
     ]  # fmt: skip
     args.out.facts("A handset whose battery was pulled %d times" % tally.cuts, rows)

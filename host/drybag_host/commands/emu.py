@@ -12,7 +12,7 @@ def add_parser(sub):
         description="Emulated boards: a real MicroPython with the flash of an ESP32, whose power "
         "can be cut at any moment.",
         epilog="example:\n  drybag emu create demo --board esp32-generic\n"
-        "  drybag emu start demo\n  drybag emu power off demo\n",
+        "  drybag emu start demo\n  drybag emu power demo off\n",
     )
     verbs = Verbs(parser, "emu", "emulated boards")
     parser.set_defaults(rows=_rows)
@@ -33,8 +33,7 @@ def add_parser(sub):
     _add_power(verbs)
     verbs.common("cut the power and end the emulation",
                  "print the path of its console, for mpremote and others")  # fmt: skip
-    wifi = verbs.leaf("wifi", "switch its Wi-Fi network", _wifi, "drybag emu wifi demo on")
-    wifi.add_argument("switch", choices=("on", "off"), help="on or off")
+    verbs.switch("wifi", "switch its Wi-Fi network", _wifi, "drybag emu wifi demo on")
     _add_net(verbs)
     serve = verbs.leaf(
         "serve", "offer it at an rfc2217:// URL, for esptool and others, until Ctrl-C", _serve,
@@ -112,9 +111,9 @@ def _power(args):
     board = args.verbs.board(args)
     if args.cut_state and args.cut_state not in STATES:
         raise Usage("--cut-state is one of " + ", ".join(STATES))
-    if args.switch == "off":
+    if not args.on:
         if args.cut_at or args.cut_state:
-            raise Usage("--cut-at and --cut-state belong to 'power on'")
+            raise Usage("--cut-at and --cut-state belong to 'on'")
         board.power_off(seed=args.seed)
     else:
         board.power_on(cut_at=args.cut_at, cut_state=args.cut_state, seed=args.seed)
@@ -136,7 +135,7 @@ def _rows():
 
 def _wifi(args):
     board = args.verbs.board(args)
-    on = board.wifi(args.switch == "on")
+    on = board.wifi(args.on)
     args.out.document({"wifi": on})
     report(args, board, "the network of %s is %s" % (args.name, "on" if on else "off"))
 

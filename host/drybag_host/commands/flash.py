@@ -1,5 +1,7 @@
 """`drybag flash`: MicroPython, partition table and firmware onto one board or a bench of them."""
 
+from shlex import quote
+
 from drybag_host.targets import TARGET_HELP, add_link_options
 
 ORDER = 12
@@ -231,7 +233,8 @@ def _journal(done):
     )
     error.hint = (
         "save what is there: drybag dump %s FILE, then drybag salvage FILE DIR. If no records "
-        "were ever on this board: the same command with --erase-pim %s" % (done.target, done.name)
+        "were ever on this board: the same command with --erase-pim %s"
+        % (quote(done.target), quote(done.name))
     )
     raise error
 

@@ -31,17 +31,18 @@ def add_parser(sub):
     info = _leaf(verbs, "info", "what an image holds", "drybag image info flash.bin", _info)
     info.add_argument("file", metavar="FILE", help="a flash image or MicroPython's firmware")
     diff = _leaf(
-        verbs, "diff", "what differs between two images", "drybag image diff a.bin b.bin", _diff
+        verbs, "diff", "what differs between two images", "drybag image diff a.bin b.bin", _diff,
+        " The exit code is 0 for equal images and 1 for different ones.",
     )  # fmt: skip
     diff.add_argument("file", metavar="FILE", help="a flash image")
     diff.add_argument("other", metavar="OTHER", help="another")
 
 
-def _leaf(sub, name, what, example, run):
+def _leaf(sub, name, what, example, run, more=""):
     parser = sub.add_parser(
         name,
         help=what,
-        description=what[0].upper() + what[1:] + ".",
+        description=what[0].upper() + what[1:] + "." + more,
         epilog="example:\n  " + example,
     )
     parser.set_defaults(image_run=run)

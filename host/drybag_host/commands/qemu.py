@@ -15,7 +15,7 @@ def add_parser(sub):
         "flash. QEMU is not part of Drybag: Espressif's qemu-system-xtensa, or one compatible "
         "with it, is looked for in the PATH, in DRYBAG_QEMU, or named with --program.",
         epilog="example:\n  drybag qemu create q --micropython ESP32_GENERIC-v1.29.0.bin\n"
-        "  drybag qemu start q && drybag status qemu:q\n  drybag qemu power off q\n",
+        "  drybag qemu start q && drybag status qemu:q\n  drybag qemu power q off\n",
     )
     verbs = Verbs(parser, "qemu", "boards in QEMU")
     parser.set_defaults(rows=_rows)
@@ -93,7 +93,7 @@ def _start(args):
 
 def _power(args):
     board = args.verbs.board(args)
-    if args.switch == "off":
+    if not args.on:
         board.power_off()
     else:
         board.start()

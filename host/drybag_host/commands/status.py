@@ -1,5 +1,7 @@
 """`drybag status`: what a handset or a backup is and holds."""
 
+from shlex import quote
+
 from drybag_host.board.health import ILL
 from drybag_host.sources import add_source
 
@@ -198,6 +200,6 @@ def _backup(args):
     if not m.restore_compared:
         args.out.warn(
             "no restore of this backup was ever compared: drybag restore %s emu:NAME does that"
-            % args.source
+            % quote(args.source)
         )
     return 0

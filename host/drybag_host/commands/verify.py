@@ -1,5 +1,7 @@
 """`drybag verify`: is every byte of a backup as it was written?"""
 
+from shlex import quote
+
 ORDER = 21
 
 
@@ -27,7 +29,7 @@ def run(args):
     if is_virtual(args.dir) or args.dir.startswith(("/dev/", "auto")):
         raise Usage(
             "%s is a handset; this is for backups and dumps" % args.dir,
-            "drybag scrub %s checks what is on it" % args.dir,
+            "drybag scrub %s checks what is on it" % quote(args.dir),
         )
     backup = Backup(args.dir, tolerant=True)
     verdict = checked(backup, args.out, "checking")
@@ -47,7 +49,7 @@ def run(args):
             count_text(verdict.records, "record"),
         ),
         "drybag pull TARGET %s --repair mends it from the handset; "
-        "export and restore --salvage use what is intact" % args.dir,
+        "export and restore --salvage use what is intact" % quote(args.dir),
         findings=[f.fields() for f in verdict.findings],
     )
 
@@ -71,7 +73,7 @@ def _dump(args):
     if bad:
         raise _with_hint(
             Damaged("%s: %s" % (args.dir, count_text(len(bad), "finding"))),
-            "drybag salvage %s DIR takes what is intact" % args.dir,
+            "drybag salvage %s DIR takes what is intact" % quote(args.dir),
         )
     args.out.facts(
         "%s is whole" % args.dir,

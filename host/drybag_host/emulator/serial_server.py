@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import time
+from shlex import quote
 
 import serial
 from serial.rfc2217 import PortManager
@@ -68,7 +69,7 @@ class SerialServer:
             raise EmulatorError(
                 "'%s' was made by an older Drybag: its chip is not known" % board.name,
                 "make a new one on its flash: drybag emu create NAME --board B --image %s"
-                % board.image,
+                % quote(str(board.image)),
             )
         self.board = board
         self._listener = socket.socket()

@@ -1,6 +1,7 @@
 """Before anything could harm records that a new partition table would leave behind."""
 
 import os
+from shlex import quote
 
 from drybag.errors import DrybagError
 from drybag_host.backup import disk, verified
@@ -27,14 +28,14 @@ def secure(target, found, home, folder, out, tool):
         return RecordsElsewhere(
             "%s. Nothing was written" % found,
             "save the flash first: drybag dump %s FILE --whole; then drybag salvage FILE DIR; "
-            "to give the records up: --erase-pim %s" % (target, name),
+            "to give the records up: --erase-pim %s" % (quote(target), quote(name)),
             **found.details,
         )
     path = _dump(target, row, home, name)
     return RecordsElsewhere(
         "%s. Nothing was written; the raw records are in %s" % (found, path),
         "1. drybag salvage %s DIR  2. the same command with --erase-pim %s  3. drybag import "
-        "%s with the files of DIR" % (path, name, target),
+        "%s with the files of DIR" % (quote(path), quote(name), quote(target)),
         **found.details,
         dump=path,
     )
@@ -56,7 +57,8 @@ def _after_pull(target, found, home, folder, out, tool):
         "%s. Nothing was written; a verified backup of its %d records is in %s"
         % (found, records, folder),
         "1. run the same command with --erase-pim %s  2. drybag restore %s %s  3. if it had a hub "
-        "or Wi-Fi, set them up again: a backup has no passwords" % (name, folder, target),
+        "or Wi-Fi, set them up again: a backup has no passwords"
+        % (quote(name), quote(folder), quote(target)),
         **found.details,
         backup=folder,
         records=records,

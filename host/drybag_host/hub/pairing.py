@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import time
+from shlex import quote
 
 from drybag import protocol
 from drybag.errors import DrybagError
@@ -25,7 +26,7 @@ def require_sync(session):
     if session.info.raw.get("sync") is None:
         raise NotAHandset(
             "the firmware of %s is too old for a hub" % session.info.name,
-            "put the newest on it: drybag flash %s --app-only" % session.target,
+            "put the newest on it: drybag flash %s --app-only" % quote(session.target),
         )
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+from shlex import quote
 
 import uvicorn
 
@@ -199,9 +200,9 @@ def _announce(args, storage, certificates, host, port):
     if certificates:
         out.line("fingerprint of its CA: sha256=%s" % print_of)
     if not accounts.owners(storage):
-        out.line("next, add an owner:     drybag hub users add NAME --data %s" % args.data)
+        out.line("next, add an owner:     drybag hub users add NAME --data %s" % quote(args.data))
     if not storage.scan("devices", limit=1):
         there = url + ("/#sha256=" + print_of if print_of else "")
-        out.line("next, pair a handset:   drybag pair TARGET --hub %s --wifi SSID" % there)
+        out.line("next, pair a handset:   drybag pair TARGET --hub %s --wifi SSID" % quote(there))
     out.finish()
     out.json_mode = False  # the document is printed: nothing else goes to stdout

@@ -1,6 +1,7 @@
 """Dump files: raw bytes of `pim` or of the whole flash, read into memory, never written."""
 
 import os
+from shlex import quote
 
 from drybag import journal, layout
 from drybag.errors import NotMountable
@@ -55,7 +56,7 @@ def mount(path):
     a journal on the rest would look whole.
     """
     data, offset, rows = pim_of(path)
-    hint = "drybag salvage %s DIR takes what is there" % path
+    hint = "drybag salvage %s DIR takes what is there" % quote(str(path))
     whole = partitions.find(rows, "pim").size if rows else filesystem.declared_bytes(data)
     if len(data) < whole:
         raise DumpTruncated(

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shlex import quote
 
 from drybag_host.board_errors import BoardFileError, ImageProblem
 
@@ -94,7 +95,7 @@ def info(path):
     if rows is None and micropython is None:
         raise ImageProblem(
             "%s: neither a flash image nor MicroPython's firmware" % path,
-            "drybag inspect %s looks into a dump of 'pim'" % path,
+            "drybag inspect %s looks into a dump of 'pim'" % quote(str(path)),
         )
     for row in rows if rows is not None else micropython.rows:
         found["partitions"].append(row._asdict())
