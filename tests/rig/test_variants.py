@@ -7,7 +7,9 @@ import pytest
 from drybag_host import cli
 from drybag_host.errors import Usage
 from drybag_host.rig import gate, ids, replay
-from drybag_host.rig.device import variants
+from drybag_host.rig.device import variants, workloads_sync
+from drybag_host.rig.jobs import CUTS, Job
+from drybag_host.rig.process import Worker
 
 
 def test_every_variant_is_caught_and_the_journal_holds_there():
@@ -42,6 +44,18 @@ def test_a_variant_whose_workload_cannot_run_is_not_judged(monkeypatch):
     row = gate.try_variant("no-crc")
     assert not row.caught and "no such workload" in row.not_judged
     assert gate.exit_code([row]) == gate.NOT_JUDGED
+
+
+def test_each_workload_that_syncs_has_variants_of_its_own():
+    """What is wrong there shows as a wrong record, not as a patch that does not fit."""
+    for workload in workloads_sync.NAMED:
+        of_it = [name for name, row in variants.WORKLOADS.items() if row[0] == workload]
+        assert len(of_it) >= 2, workload
+    job = Job("sync-merge", 1, letters=CUTS, failures=1)
+    for name in ("merge-takes-one-side", "merged-taken-for-own", "change-over-unsent-edit"):
+        with Worker("variant:" + name) as worker:
+            said = [value["why"] for mark, value in worker.ask(job.command()) if mark == "?"]
+        assert len(said) == 1 and "record lost" in said[0] and "both0" in said[0]
 
 
 def test_an_unknown_variant_is_named():

@@ -56,6 +56,10 @@ _GATE = (
     (sync.agreed_before_answer, "syncing", (4, 10)),
     (sync.deletions_of_a_set_back_hub_forgotten, "sync-set-back"),
     (sync.reset_forgotten, "sync-set-back"),
+    (sync.merge_takes_one_side, "sync-merge"),
+    (sync.merged_taken_for_own, "sync-merge"),
+    (sync.change_over_unsent_edit, "sync-merge"),
+    (sync.merged_after_its_state, "sync-merge"),
 )
 
 
