@@ -266,10 +266,10 @@ class Line:
             before = bytes(self._decoder.text)
             self._decoder.text.clear()
             self._knock()
-            if self._at_repl():
-                answer = self._start_application(now)
-            else:
+            if not self._at_repl():
                 answer = self._try_hello(now, (0.5, 1.0, 1.5))
+            if answer is None and self._at_repl():  # one that was slow to open ends now
+                answer = self._start_application(now)
         if answer is None:
             self._explain(before)
         return answer

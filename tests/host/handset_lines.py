@@ -168,6 +168,73 @@ class SimHandset:
         pass
 
 
+class BootingHandset(SimHandset):
+    """One with power since now: its code loads, its journal opens, and behind it is a REPL.
+
+    `loads_s`: Ctrl-C interrupts meanwhile; `opens_s`: from then on it is a byte like any other.
+    `heard`: somebody listened when it said so. `starts`: how often the application began.
+    """
+
+    def __init__(self, clock, loads_s, opens_s, heard):
+        self._times_s, self._says = (loads_s, opens_s), heard
+        self.starts = 0
+        super().__init__(clock)
+
+    def start(self):
+        self.app, self.at_repl = None, False
+        self.starts += 1
+        self._loaded_s = self.clock.now_s + self._times_s[0]
+        self._open_s = self._loaded_s + self._times_s[1]
+        self._opening = False
+
+    def _stops(self):
+        self.app, self.at_repl = None, True
+        self.board.write(b"\r\nDrybag has stopped.\r\nMicroPython\r\n>>> ")
+
+    def _turn(self):
+        if self.at_repl:
+            while self.board.to_board and self.at_repl:
+                self._typed(self.board.to_board.popleft())
+        elif self.app is not None:
+            self.app.turn(0)
+            if self.app.leaving:
+                self._stops()
+        elif self.clock.now_s >= self._open_s:
+            super().start()
+        elif self.clock.now_s >= self._loaded_s and not self._opening:
+            self._opening = True
+            if self._says:
+                self.board.write(b"Drybag opens the journal ...\r\n")
+
+    def _typed(self, c):
+        if c == 4:
+            self._times_s, self._says = (0.5, 0.1), True  # it is formatted by now
+            self.board.write(b"\r\nMPY: soft reboot\r\n")
+            self.start()
+        else:
+            self.board.write(b"\r\n>>> " if c in (2, 3, 13) else bytes((c,)))
+
+    def read(self, timeout_s=0.0):
+        deadline = self.clock.now_s + timeout_s
+        while True:
+            self._turn()
+            if self.board.from_board:
+                data = bytes(self.board.from_board)
+                self.board.from_board.clear()
+                return data
+            if self.clock.now_s >= deadline:
+                return b""
+            self.clock.now_s += 0.01
+
+    def write(self, data):
+        loads = self.app is None and not self.at_repl and self.clock.now_s < self._loaded_s
+        if loads and 3 in data:
+            before, _, data = bytes(data).rpartition(b"\x03")
+            super().write(before.replace(b"\x03", b""))
+            self._stops()
+        super().write(data)
+
+
 class NoisyLine:
     """A console that now and then flips, drops, doubles or inserts a byte, both ways.
 

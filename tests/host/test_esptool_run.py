@@ -1,6 +1,7 @@
 """esptool as a program: unmodified, on the emulated ROM; what it says becomes our errors."""
 
 import os
+import pty
 import signal
 import threading
 import time
@@ -68,6 +69,23 @@ def test_killed_or_without_power_it_is_an_error_and_the_next_run_works(tmp_path)
         with pytest.raises(LinkTimeout) as failed:
             tool.identify()
         assert "BOOT" in failed.value.hint
+
+
+def test_whoever_tries_a_terminal_again_that_is_gone_finds_no_other_board(tmp_path):
+    """Else esptool, told to try again, spoke to the board that had got its number meanwhile."""
+    with in_loader(tmp_path, main="") as (_, port, tool):
+        tool.chip = "esp32"
+        port.flash.cut_at(3, "clean", 1)
+        with pytest.raises(LinkLost):
+            tool.write([(0x20000, os.urandom(20000))])
+        others = [fd for _ in range(8) for fd in pty.openpty()]
+        try:
+            assert port.path not in map(os.ttyname, others[1::2])
+            with pytest.raises(NoSuchTarget):
+                tool.identify()
+        finally:
+            for fd in others:
+                os.close(fd)
 
 
 def test_ports_that_are_none(tmp_path):

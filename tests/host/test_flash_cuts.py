@@ -13,7 +13,7 @@ import pytest
 
 from drybag_host.board_errors import ImageProblem
 from drybag_host.emulator.rom.nor import NorFlash, PowerCut
-from drybag_host.errors import LinkLost
+from drybag_host.errors import LinkLost, OtherHandset
 from drybag_host.esptool_run import Chip
 from drybag_host.flashing import flasher
 from drybag_host.flashing.flasher import Flasher, Order
@@ -134,6 +134,34 @@ def test_cut_again_and_again(board, mpy_cache):
         assert steps.cut(now, steps.row(model, "pim")) == steps.used_pim()
         assert steps.starts(now, model) in (None, steps.starts(raw, model))
     assert board(now)[0] == whole
+
+
+def test_another_board_at_the_port_is_not_written(board, flash_home, monkeypatch):
+    """The cable of one is pulled, another comes up under its name: no second try there."""
+    model, macs = board.model, iter(["24:6f:28:aa:bb:cc", "24:6f:28:00:00:01"])
+    raw = steps.used_flash(model)
+    flash = NorFlash(len(raw), bytearray(raw))
+
+    class Swapped(Tool):
+        baud = 460800
+
+        def identify(self):
+            return super().identify()._replace(mac=next(macs))
+
+        def write(self, pieces, progress=None):
+            assert self.baud == Swapped.baud, "tried again"
+            raise LinkLost("the cable is pulled")
+
+    @contextmanager
+    def open_loader(target, baud):
+        yield Swapped(flash)
+
+    monkeypatch.setattr(flasher, "open_loader", open_loader)
+    files = steps.firmware.firmware_files()
+    order = Order(model, files, steps.stock.parse(steps.firmware_of(steps.NEW), "new"))
+    with pytest.raises(OtherHandset, match="another board is at port now"):
+        Flasher("port", order, flash_home, Silent()).run()
+    assert not flash.commands
 
 
 def test_cut_short_and_gone_on_from_another_computer(board, flash_home):

@@ -5,7 +5,7 @@ import io
 import random
 
 import pytest
-from handset_lines import Clock, CutLine, FarEnd, NoisyLine, SimHandset
+from handset_lines import BootingHandset, Clock, CutLine, FarEnd, NoisyLine, SimHandset
 
 from drybag import errors, layout
 from drybag import protocol as p
@@ -443,6 +443,23 @@ def test_an_echo_is_no_handset(clock):
     """A plug that connects the line's two wires."""
     with pytest.raises((NotAHandset, LinkTimeout)):
         HandsetLink(FarEnd(clock, lambda data: data)).hello()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("loads_s", [0.2, 4.0, 4.9, 5.3, 6.0])
+def test_no_ctrl_c_is_left_behind_an_answer(clock, loads_s, heard):
+    """However slow the boot: once HELLO is answered, nothing on the line ends the application."""
+    for tenths in range(0, 40, 3):
+        sim = BootingHandset(clock, loads_s, tenths / 10, heard)
+        with HandsetLink(sim) as link:
+            assert link.hello()["name"] and 3 not in sim.board.to_board
+            starts = sim.starts
+            list(link.put_records(puts(5)))
+            clock.sleep(5)
+            assert link.hello()["counts"] == {**link.hello()["counts"], "contact": 5}
+            assert sim.starts == starts
+            assert starts == 1 or loads_s + tenths / 10 > 5  # one in time is left alone
+            assert starts == 1 or loads_s > 5 or not heard  # and one that was heard
 
 
 def test_versions_that_have_nothing_in_common(sim, monkeypatch):

@@ -115,6 +115,7 @@ def served(home, **options):
     finally:
         server.stop()
         thread.join()
+        server.stop()  # of no effect on one that has ended
         if board.is_running:
             board.stop()
 

@@ -102,6 +102,19 @@ class SerialConsole:
         self._port.close()
 
 
+class EmulatedConsole(SerialConsole):
+    """The pty of an EmulatedBoard, and of no other. Raises NotRunning, PortBusy, LinkLost."""
+
+    def __init__(self, board, name=None):
+        path = board.console
+        super().__init__(path, name=name or "emu:" + board.name, reset=board.reset)
+        # Ptys get the numbers of those that are gone. This one is ours to keep while it is open,
+        # so if the board has it now, it had it then.
+        if board.state()["pty"] != path:
+            self.close()
+            raise LinkLost("%s: the board was stopped just now" % self.name)
+
+
 class SocketConsole:
     """A board behind a plain TCP port, `socket://HOST:PORT`: ser2net, QEMU's serial line.
 
@@ -156,8 +169,7 @@ class SocketConsole:
 
 
 def _open_emulated(target):
-    board = EmulatedBoard(target.partition(":")[2])
-    return SerialConsole(board.console, name=target, reset=board.reset)
+    return EmulatedConsole(EmulatedBoard(target.partition(":")[2]))
 
 
 def _open_qemu(target):

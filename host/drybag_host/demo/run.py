@@ -9,7 +9,7 @@ import random
 import shutil
 from contextlib import closing
 
-from drybag_host.board.backends import SerialConsole
+from drybag_host.board.backends import EmulatedConsole
 from drybag_host.demo import book, naive
 from drybag_host.errors import EmulatorError, HostFile, LinkError, LinkLost
 
@@ -57,12 +57,12 @@ def _stop_old(folder):
         pass
 
 
-class BoardConsole(SerialConsole):
+class BoardConsole(EmulatedConsole):
     """The board's console, which tells at once when the power is gone: nobody waits for it."""
 
     def __init__(self, board):
         self._board = board
-        super().__init__(board.console, name="emu:" + board.name, reset=board.reset)
+        super().__init__(board)
 
     def read(self, timeout_s=0.0):
         data = super().read(min(timeout_s, 0.1))

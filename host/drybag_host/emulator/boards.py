@@ -124,11 +124,14 @@ class EmulatedBoard(VirtualBoard):
 
     @property
     def console(self):
-        """Path of the pty. Raises NotRunning."""
-        state = files.read_json(self.folder / "state.json", {}) if self.is_running else {}
-        if not state.get("pty"):
+        """Path of the pty, as the supervisor says itself. Raises NotRunning.
+
+        What an earlier one has left in its file may be another board's pty by now.
+        """
+        path = self.state()["pty"]
+        if not path:
             raise NotRunning(self._not_running())
-        return state["pty"]
+        return path
 
     # -- power --------------------------------------------------------------------------------
     def start(self, timing=False, baud=None):

@@ -26,7 +26,8 @@ class LoaderPort:
 
     `board`: an EmulatedBoard with power. It stays held at the end: `board.reset()` starts it.
     When a cut armed in `flash` comes the terminal is gone (`cut`), as that of a board which has
-    its power from the cable; without power nothing answers. Raises NotRunning.
+    its power from the cable; without power nothing answers. Until the end no other terminal gets
+    its number, so that who opens `path` again never finds another board there. Raises NotRunning.
     """
 
     def __init__(self, board):
@@ -46,6 +47,7 @@ class LoaderPort:
         self.path = os.ttyname(slave)
         os.close(slave)
         os.set_blocking(self._master, False)
+        self._number_fd = None
         self._wake, self._wake_in = os.pipe()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -54,8 +56,9 @@ class LoaderPort:
     def __exit__(self, *exc):
         os.write(self._wake_in, b"x")
         self._thread.join()
-        for fd in (self._wake, self._wake_in):
-            os.close(fd)
+        for fd in (self._wake, self._wake_in, self._number_fd):
+            if fd is not None:
+                os.close(fd)
         self._image.close()
         return False
 
@@ -63,6 +66,8 @@ class LoaderPort:
         try:
             self._pump()
         finally:
+            if self.cut:  # an open end keeps the number from the next terminal
+                self._number_fd = os.open(self.path, os.O_RDWR | os.O_NOCTTY)
             os.close(self._master)
 
     def _pump(self):

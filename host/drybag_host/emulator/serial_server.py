@@ -4,7 +4,7 @@ The usual auto-reset circuit: EN is low while RTS is set and DTR is not, IO0 is 
 set and RTS is not. Leaving reset with IO0 low starts the ROM's loader, else the application.
 """
 
-import os
+import contextlib
 import select
 import socket
 import time
@@ -81,10 +81,12 @@ class SerialServer:
             raise EmulatorError("port %d: %s" % (port, error.strerror)) from None
         self._listener.listen(1)
         self.url = "rfc2217://127.0.0.1:%d" % self._listener.getsockname()[1]
-        self._wake, self._wake_in = os.pipe()
+        self._wake, self._wake_in = socket.socketpair()
 
     def stop(self):
-        os.write(self._wake_in, b"x")
+        """End `serve()`, from another thread; it may have ended by itself."""
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"x")
 
     def serve(self):
         """Take clients until stopped."""
@@ -101,8 +103,8 @@ class SerialServer:
                         return
         finally:
             self._listener.close()
-            os.close(self._wake)
-            os.close(self._wake_in)
+            self._wake.close()
+            self._wake_in.close()
 
 
 class _Client:
@@ -158,6 +160,8 @@ class _Client:
                 self._console = serial.Serial(self._board.console, timeout=0, exclusive=True)
             except serial.SerialException as error:
                 raise PortBusy("%s: %s" % (self._board.name, error)) from None
+            if self._board.state()["pty"] != self._console.port:
+                raise NotRunning("'%s' was stopped just now" % self._board.name)
         return self._console is not None and self._rom is None and not self._in_reset
 
     def _to_client(self, data):

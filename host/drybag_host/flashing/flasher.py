@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from drybag.layout import SECTOR
 from drybag_host.board.loader import open_loader
 from drybag_host.board_errors import ImageProblem
-from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, PortBusy
+from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, OtherHandset, PortBusy
 from drybag_host.flash_errors import RecordsElsewhere
 from drybag_host.image import filesystem, partitions, salvage_scan, stock, whole
 
@@ -296,6 +296,16 @@ class Flasher:
             self.tell.says("%s; trying again at %d baud" % (error, _SLOW_BAUD))
             self.tool.baud = _SLOW_BAUD
             try:
+                self._same_chip()
                 return call()
             except (NoSuchTarget, LinkTimeout, PortBusy):
                 raise error from None  # it is gone, whatever the speed
+
+    def _same_chip(self):
+        """Raises OtherHandset where the port that broke has become another board's."""
+        if self.done.mac and self.tool.identify().mac != self.done.mac:
+            raise OtherHandset(
+                "another board is at %s now, instead of the one with MAC %s"
+                % (self.target, self.done.mac),
+                "nothing was written to it; connect the first one again and run the same command",
+            )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from drybag import layout
 from drybag.errors import DrybagError
-from drybag_host.board.backends import SerialConsole
+from drybag_host.board.backends import EmulatedConsole
 from drybag_host.emulator.boards import EmulatedBoard
 from drybag_host.emulator.files import read_trace
 from drybag_host.emulator.rom.nor import NorFlash
@@ -245,7 +245,7 @@ def _boot(kept, oracle, say):
         trace = Path(home) / "trace"
         board.power_on(trace=trace)
         try:
-            with HandsetLink(SerialConsole(board.console, name="the kept flash")) as link:
+            with HandsetLink(EmulatedConsole(board, "the kept flash")) as link:
                 problems = _judge(link, kept, oracle, say, board)
                 _tell_recovery(read_trace(trace), pim, *kept.flash(len(kept.lives)), say)
                 return problems or _write(link)
