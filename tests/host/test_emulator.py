@@ -7,7 +7,6 @@ import time
 import pytest
 from emulated_boards import PROMPT, Talk, make_board, wait_for
 
-from drybag_host.board.backends import EmulatedConsole
 from drybag_host.board_errors import (
     AlreadyRunning,
     ImageInUse,
@@ -17,9 +16,6 @@ from drybag_host.board_errors import (
     UnknownBoardName,
 )
 from drybag_host.emulator.boards import EmulatedBoard, board_names, list_boards
-from drybag_host.emulator.files import write_json
-from drybag_host.emulator.virtual_board import lock
-from drybag_host.errors import LinkLost
 from drybag_host.image import filesystem, flash
 
 
@@ -397,23 +393,6 @@ def test_a_killed_supervisor_takes_the_board_along_and_harms_nothing(boards):
     said = talk.until(b"n 3")
     assert b"mount" not in said
     talk.close()
-
-
-def test_a_console_is_never_another_boards(boards, monkeypatch):
-    """Terminals get the numbers of those that are gone."""
-    board, other = boards("first"), boards("other")
-    other.start()
-    write_json(board.folder / "state.json", {"pty": other.console})  # of an earlier start
-    with open(board.folder / "lock", "r+b") as held:
-        assert lock(held)  # as while it starts
-        with pytest.raises(NotRunning):
-            _ = board.console
-    board.start()
-    path = other.console
-    monkeypatch.setattr(EmulatedBoard, "console", path)  # as if it had just been stopped
-    with pytest.raises(LinkLost, match="stopped just now"):
-        EmulatedConsole(board)
-    EmulatedConsole(other).close()
 
 
 def test_what_was_said_before_the_cut_arrives(boards):

@@ -7,6 +7,13 @@ import time
 import pytest
 from emulated_boards import PROMPT, Talk, make_board, mpremote
 
+from drybag_host.board.backends import EmulatedConsole
+from drybag_host.board_errors import NotRunning
+from drybag_host.emulator.boards import EmulatedBoard
+from drybag_host.emulator.files import write_json
+from drybag_host.emulator.virtual_board import lock
+from drybag_host.errors import LinkLost
+
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
@@ -215,3 +222,17 @@ def test_ctrl_c_while_booting_counts(tmp_path):
     finally:
         talk.close()
         board.stop()
+
+
+def test_a_console_is_never_another_boards(board, tmp_path, monkeypatch):
+    """Terminals get the numbers of those that are gone."""
+    starting = make_board(tmp_path)
+    write_json(starting.folder / "state.json", {"pty": board.console})  # of an earlier start
+    with open(starting.folder / "lock", "r+b") as held:
+        assert lock(held)  # as while it starts
+        with pytest.raises(NotRunning):
+            _ = starting.console
+    monkeypatch.setattr(EmulatedBoard, "console", board.console)  # as if it had just been stopped
+    with pytest.raises(LinkLost, match="stopped just now"):
+        EmulatedConsole(starting)
+    EmulatedConsole(board).close()
