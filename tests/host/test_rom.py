@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -183,7 +184,9 @@ def test_lines_choose_between_loader_and_application(tmp_path):
 
 
 def test_the_command_says_the_url_and_ends_at_ctrl_c(tmp_path):
-    serve = [sys.executable, "-m", "drybag_host.cli", "emu", "serve", "b", "--port", "4017"]
+    with socket.create_server(("127.0.0.1", 0)) as free:  # another run of this test has its own
+        port = free.getsockname()[1]
+    serve = [sys.executable, "-m", "drybag_host.cli", "emu", "serve", "b", "--port", str(port)]
     env = {**os.environ, "DRYBAG_HOME": str(tmp_path)}
     board = make_board(tmp_path, main="")
     refused = subprocess.run(serve, env=env, capture_output=True, text=True)
@@ -192,7 +195,7 @@ def test_the_command_says_the_url_and_ends_at_ctrl_c(tmp_path):
     try:
         running = subprocess.Popen(serve, env=env, stdout=subprocess.PIPE, text=True)
         try:
-            assert "b is at rfc2217://127.0.0.1:4017" in running.stdout.readline()
+            assert "b is at rfc2217://127.0.0.1:%d" % port in running.stdout.readline()
         finally:
             running.send_signal(signal.SIGINT)
             rest, _ = running.communicate(timeout=10)
