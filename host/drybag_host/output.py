@@ -144,6 +144,10 @@ class Output:
         """A message that matters: shown whatever --quiet says."""
         self._console(self.stderr, "warning: " + text, "yellow")
 
+    def alarm(self, text):
+        """A message of what somebody must look after soon: in red, where there are colours."""
+        self._console(self.stderr, "warning: " + text, "bold red")
+
     def error(self, text, hint=""):
         """Only cli.py calls this."""
         self._console(self.stderr, "drybag: " + text, "bold red")

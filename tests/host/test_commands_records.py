@@ -281,6 +281,7 @@ def test_delete_and_undelete(run, both, handset):
     assert run("delete", "emu:a", "anna", "--yes")["deleted"][0]["uid"] == "anna"
     assert (1, b"anna") not in handset.live()
     [gone] = run("undelete", "emu:a")["deleted"]
+    assert gone["title"] == "Anna Müller" and gone["there"]
     run("undelete", "emu:a", gone["ref"])
     assert b"X-ODD" in handset.live()[1, b"anna"][0]
 

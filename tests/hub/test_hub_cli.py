@@ -85,7 +85,11 @@ def test_held_conflicts_undelete(run, hub):
     assert run("held", "list")[1]["held"] == []
     b.sync()
     assert b.records[1, b"w5"] is None and b.records[1, b"w7"] == CARD
+    gone = run("undelete", "hal")[1]["deleted"]
+    assert {d["uid"] for d in gone} >= {"w5"} and all(d["title"] and d["there"] for d in gone)
+    assert run("undelete", "hal", "contact")[0] == 2 and run("undelete", "nobody")[0] == 4
     assert run("undelete", "hal", "contact", "w5")[0] == 0
+    assert "w5" not in {d["uid"] for d in run("undelete", "hal")[1]["deleted"]}
     assert run("undelete", "hal", "contact", "w7")[0] == 3
     assert run("undelete", "hal", "contact", "nothing")[0] == 4
     b.sync()
@@ -114,6 +118,24 @@ def test_stats_say_what_is_wrong(run, hub):
     assert "backup" in text and "quarantine" in text and "wait" in text
     (device,) = [d for d in found["devices"] if d["owner"] == "stan"]
     assert device["ack"] == device["last_seq"] == 16 and device["seen_ms"]
+
+
+def test_stats_show_the_age_of_the_last_backup(run, hub, tmp_path, monkeypatch, capsys):
+    """On a terminal in red, when it is old."""
+    assert run("backup", str(tmp_path / "copy"))[0] == 0
+    capsys.readouterr()
+    words = ["hub", "stats", "--data", str(hub.data)]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert "last compared backup  just now (" in shown.out and "compared backup" not in shown.err
+    late_ms = int(time.time() * 1000) + 8 * 86_400_000
+    monkeypatch.setattr("drybag_host.hub.cli_owner.now_ms", lambda: late_ms)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert "8 days ago (" in shown.out and "OLD" in shown.out
+    assert "\x1b[1;31mwarning: the last compared backup is 8 days old" in shown.err
 
 
 def test_without_a_hub_there(tmp_path, capsys):

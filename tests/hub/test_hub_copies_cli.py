@@ -134,6 +134,15 @@ def test_an_off_site_copy_is_verified_restored_and_shipped_again(hub, run, tmp_p
     assert run("hub", "verify", url)[0] == 0
 
 
+def test_what_is_no_copy_makes_no_hub_and_there_is_nothing_to_ship_again(hub, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source in ("nowhere", "empty"):
+        words = ("hub", "restore", "--from", tmp_path / source, "--data", tmp_path / "new")
+        assert run(*words)[0] == 15 and not (tmp_path / "new").exists()
+    code, said = run("hub", "reship", "--yes", "--data", hub)
+    assert code == 15 and "never had" in said["error"]["message"]
+
+
 def test_a_restore_that_was_stopped_goes_on_and_is_not_served(hub, run, tmp_path, monkeypatch):
     run("hub", "backup", tmp_path / "copy", "--data", hub)
     calls = []

@@ -135,6 +135,15 @@ def test_the_overview_says_where_everything_is(hub, page, device):
     assert "never" in text and "no backup of this hub was ever compared" in text
 
 
+def test_only_handsets_that_have_synced_count_as_copies(hub, page):
+    """One that was paired and never came, and one that was paired again, keep nothing here."""
+    for number in range(2):
+        accounts.enrol(hub.storage, "ada", "phone", "246f28aabbcc", 1 + number)
+    text = page.get("/").text
+    assert text.count("has not synced yet") == text.count("paired anew since") == 1
+    assert '<p class="big">0</p><p>keep the complete copy' in text
+
+
 def test_names_from_outside_are_text(page, device):
     nasty = b"VERSION:3.0\nFN:<script>alert(1)</script>\nURL:javascript:alert(1)\nNOTE:\xff\xfe\n"
     device.sync(device.item(b'"><b>', nasty))
@@ -349,7 +358,7 @@ def test_the_edit_that_is_not_shown_can_be_shown_instead(hub, page, device):
     first, second = conflicting(hub, device)
     assert "1 edit kept beside what is shown" in page.get("/").text
     text = page.get("/record/contact/dTE").text
-    assert "This edit is not shown" in text
+    assert "This edit is not shown (name)" in text
     pos = re.search(r'action="/conflict/(\d+)/resolve"', text)[1]
     answer = post(page, "/version/%s/restore" % pos, "/record/contact/dTE")
     assert "this version is shown now" in answer.text

@@ -3,6 +3,8 @@
 from drybag_host.targets import add_handset
 
 ORDER = 43
+MOST_TITLES = 100  # of the newest
+GONE = "(no older version is left here)"
 
 
 def add_parser(sub):
@@ -29,17 +31,51 @@ def run(args):
         _, gone = fetch_all(session, args.out, "reading")
         deleted = [gone[key] for key in sorted(gone)]
         if not args.refs:
-            rows = [_row(record) for record in deleted]
-            args.out.document({"deleted": [_fields(record) for record in deleted]})
-            if rows:
-                args.out.table("Deleted on %s" % session.target, ("kind", "uid", "ref"), rows)
-            args.out.say(count_text(len(deleted), "deleted record"))
+            titles = _titles(session, args.out, deleted)
+            _list(args.out, session.target, deleted, titles)
             return
         chosen = listing.choose_all(args.refs, lambda ref: listing.choose(deleted, ref))
         for record in chosen:
             session.attempt_once(lambda link, r=record: link.undelete(r.kind, r.uid), BadInput)
     args.out.document({"undeleted": [_fields(record) for record in chosen]})
     args.out.say("%s back" % count_text(len(chosen), "record"))
+
+
+def _titles(session, out, deleted):
+    """What each was called; None where the handset has no older version left, "" where nobody
+    looked: each costs the handset a walk through its log."""
+    from drybag.errors import Damaged
+    from drybag.records import title
+
+    def look(link, record):
+        try:
+            for old in link.history(record.kind, record.uid):
+                if not old.deleted:
+                    return title(record.kind, old.body) or "(no name)"
+        except Damaged:
+            pass
+        return None
+
+    newest = sorted(deleted, key=lambda record: -record.seq)[:MOST_TITLES]
+    titles = dict.fromkeys(map(id, deleted), "")
+    with out.progress("looking for what they were", len(newest), "record") as bar:
+        for record in newest:
+            titles[id(record)] = session.attempt(lambda link, r=record: look(link, r))
+            bar.advance()
+    return [titles[id(record)] for record in deleted]
+
+
+def _list(out, target, deleted, titles):
+    """Print what was deleted, and what each was called."""
+    from drybag_host.output import count_text
+
+    fields = [{**_fields(record), "title": title or "", "there": title is not None}
+              for record, title in zip(deleted, titles, strict=True)]  # fmt: skip
+    out.document({"deleted": fields})
+    rows = [(f["ref"], f["kind"], f["title"] if f["there"] else GONE, f["uid"]) for f in fields]
+    if rows:
+        out.table("Deleted on %s" % target, ("ref", "kind", "~what", "~uid"), rows)
+    out.say(count_text(len(deleted), "deleted record"))
 
 
 def _row(record):

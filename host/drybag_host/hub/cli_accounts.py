@@ -168,6 +168,9 @@ def _list(args):
          "" if o["access"] else "removed")
         for o in found
     ]  # fmt: skip
+    if not rows:
+        args.out.line("no owner yet: drybag hub users add NAME")
+        return 0
     args.out.table("Owners", ("owner", ">records", ">handsets", "since", ""), rows)
     return 0
 

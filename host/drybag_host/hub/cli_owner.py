@@ -1,5 +1,7 @@
 """`drybag hub held`, `conflicts`, `undelete`, `stats`: what an owner has to decide and know."""
 
+import contextlib
+
 from drybag_host.hub.cli_accounts import (
     _leaf,
     age_text,
@@ -29,11 +31,17 @@ def add_parsers(sub):
         one.add_argument("owner", metavar="OWNER")
         one.add_argument("positions", metavar="POS", nargs="*", type=int, help="only these")
     _add_conflicts(sub)
-    example = "drybag hub undelete ada contact drybag-0123456789abcdef"
+    example = "drybag hub undelete ada\n"
+    example += "  drybag hub undelete ada contact drybag-0123456789abcdef"
     undelete = _leaf(
-        sub, "undelete", "bring a deleted record back as it was", example, _undelete
+        sub, "undelete", "list what was deleted, or bring a record back as it was", example,
+        _undelete,
+    )  # fmt: skip
+    undelete.description = (
+        "Bring a deleted record back as it was. Without KIND and UID: list what was deleted, and "
+        "what it was called."
     )
-    _add_record(undelete)
+    _add_record(undelete, "?")
     _leaf(sub, "stats", "owners, handsets, off-site copy, backups; what needs attention",
           "drybag hub stats --json", _stats)  # fmt: skip
 
@@ -61,16 +69,30 @@ def _add_conflicts(sub):
         one.add_argument("pos", metavar="POS", type=int, help="of the version, as listed")
 
 
-def _add_record(parser):
+def _add_record(parser, nargs=None):
     parser.add_argument("owner", metavar="OWNER")
-    parser.add_argument("kind", metavar="KIND", help="contact, event, todo, note, photo, calendar")
-    parser.add_argument("uid", metavar="UID")
+    kinds = "contact, event, todo, note, photo, calendar"
+    parser.add_argument("kind", metavar="KIND", nargs=nargs, help=kinds)
+    parser.add_argument("uid", metavar="UID", nargs=nargs)
 
 
 def _key(args):
     from drybag_host.hub.ownerviews import kind_number
 
     return args.owner, kind_number(args.kind), args.uid.encode("utf-8", "surrogateescape")
+
+
+@contextlib.contextmanager
+def _hinted(hint):
+    """What to do next, if there is no such thing, or nothing to be done with it."""
+    from drybag.errors import DrybagError
+
+    try:
+        yield
+    except DrybagError as error:
+        if not getattr(error, "hint", ""):
+            error.hint = hint
+        raise
 
 
 def _owners(storage, name):
@@ -113,7 +135,11 @@ def _held(args):
                               "uid": _uid(row), "title": title})  # fmt: skip
     args.out.document({"held": found})
     rows = [(h["owner"], str(h["pos"]), h["kind"], h["title"], h["uid"]) for h in found]
+    if not rows:
+        args.out.line("no deletion waits")
+        return 0
     args.out.table("Deletions that wait", ("owner", ">pos", "kind", "~title", "~uid"), rows)
+    args.out.say("drybag hub held refuse OWNER [POS ...] keeps them, accept deletes them")
     return 0
 
 
@@ -130,9 +156,10 @@ def _decide(args, accept):
 
     with opened(args) as storage, opened_blobs(args) as blobs:
         _owners(storage, args.owner)
-        count = owneractions.decide_held(
-            storage, blobs, args.owner, accept, now_ms(), args.positions or None
-        )
+        with _hinted("drybag hub held list %s" % args.owner):
+            count = owneractions.decide_held(
+                storage, blobs, args.owner, accept, now_ms(), args.positions or None
+            )
     args.out.document({"owner": args.owner, "decided": count, "accepted": accept})
     what = "deleted" if accept else "kept; the handsets get them back"
     args.out.line("%d %s %s" % (count, "record" if count == 1 else "records", what))
@@ -156,8 +183,14 @@ def _conflicts(args):
         (c["owner"], c["kind"], c["title"], ", ".join(c["properties"]), str(c["pos"]), c["uid"])
         for c in found
     ]
+    if not rows:
+        args.out.line("no conflicts")
+        return 0
     names = ("owner", "kind", "~title", "differs in", ">not shown", "~uid")
     args.out.table("Conflicts", names, rows)
+    args.out.say(
+        "drybag hub conflicts restore OWNER KIND UID POS shows that one instead, resolve leaves it"
+    )
     return 0
 
 
@@ -165,7 +198,9 @@ def _resolve(args):
     from drybag_host.hub import owneractions
 
     with opened(args) as storage:
-        owneractions.resolve(storage, *_key(args), args.pos, now_ms())
+        _owners(storage, args.owner)
+        with _hinted("drybag hub conflicts list %s" % args.owner):
+            owneractions.resolve(storage, *_key(args), args.pos, now_ms())
     args.out.document({"resolved": args.pos})
     args.out.line("done; the version at %d stays in the history" % args.pos)
     return 0
@@ -175,7 +210,9 @@ def _restore(args):
     from drybag_host.hub import owneractions
 
     with opened(args) as storage, opened_blobs(args) as blobs:
-        pos = owneractions.restore(storage, blobs, *_key(args), args.pos, now_ms())
+        _owners(storage, args.owner)
+        with _hinted("drybag hub conflicts list %s" % args.owner):
+            pos = owneractions.restore(storage, blobs, *_key(args), args.pos, now_ms())
     args.out.document({"restored": args.pos, "pos": pos})
     args.out.line("the version at %d is shown again; handsets get it with their next sync"
                   % args.pos)  # fmt: skip
@@ -183,12 +220,45 @@ def _restore(args):
 
 
 def _undelete(args):
+    from drybag_host.errors import Usage
     from drybag_host.hub import owneractions
 
+    if args.kind is None:
+        return _deleted(args)
+    if args.uid is None:
+        raise Usage("which %s?" % args.kind,
+                    "drybag hub undelete %s lists what was deleted" % args.owner)  # fmt: skip
+    hint = "drybag hub undelete %s lists what is deleted" % args.owner
     with opened(args) as storage, opened_blobs(args) as blobs:
-        pos = owneractions.undelete(storage, blobs, *_key(args), now_ms())
+        _owners(storage, args.owner)
+        with _hinted(hint):
+            pos = owneractions.undelete(storage, blobs, *_key(args), now_ms())
     args.out.document({"pos": pos})
     args.out.line("it is back; handsets get it with their next sync")
+    return 0
+
+
+def _deleted(args):
+    """List what was deleted, the newest first."""
+    from drybag_host.hub import owneractions
+
+    found = []
+    with opened(args, readonly=True) as storage:
+        _owners(storage, args.owner)
+        for deletion, old in owneractions.deleted(storage, args.owner):
+            found.append({
+                "kind": _kind(deletion), "uid": _uid(deletion), "pos": deletion["pos"],
+                "deleted_ms": deletion["received_ms"], "there": old is not None,
+                "title": _title(storage, old, old["pos"]) if old else "",
+            })  # fmt: skip
+    args.out.document({"owner": args.owner, "deleted": found})
+    rows = [(d["kind"], d["title"] if d["there"] else "(no older version is here)",
+             when_text(d["deleted_ms"]), d["uid"]) for d in found]  # fmt: skip
+    if not rows:
+        args.out.line("nothing of %s is deleted" % args.owner)
+        return 0
+    args.out.table("Deleted by %s" % args.owner, ("kind", "~title", "deleted", "~uid"), rows)
+    args.out.say("drybag hub undelete %s KIND UID brings one back" % args.owner)
     return 0
 
 
@@ -207,7 +277,7 @@ def _stats(args):
         ("deletions that wait", str(found["held"])),
         ("conflicts", str(found["conflicts"])),
         ("off-site copy", _offsite_text(found["offsite"], now)),
-        ("last compared backup", when_text(found["backup"]["at_ms"])),
+        ("last compared backup", _backup_text(found["backup"], now)),
     ]
     args.out.facts("Hub %s" % args.data, rows)
     table = [
@@ -215,10 +285,20 @@ def _stats(args):
          "REVOKED" if d["revoked_ms"] else "%d of %d" % (d["ack"], d["last_seq"]))
         for d in found["devices"]
     ]  # fmt: skip
-    args.out.table("Handsets", ("handset", "owner", "heard of", "at the hub"), table)
+    if table:
+        args.out.table("Handsets", ("handset", "owner", "heard of", "at the hub"), table)
+    else:
+        args.out.line("no handset is paired: drybag pair TARGET --hub URL --wifi SSID")
     for alarm in found["alarms"]:
-        args.out.warn(alarm)
+        args.out.alarm(alarm)
     return 0
+
+
+def _backup_text(backup, now):
+    if not backup["at_ms"]:
+        return "never"
+    old = " - OLD" if backup["old"] else ""
+    return "%s (%s)%s" % (age_text(backup["at_ms"], now), when_text(backup["at_ms"]), old)
 
 
 def _offsite_text(offsite, now):

@@ -148,6 +148,8 @@ def _restore(args):
     if args.owner and not handset:
         raise Usage("%s is no handset's backup: --owner does not go with it" % args.source,
                     "without --owner everybody's records are restored")  # fmt: skip
+    if not handset:  # before anything is made here
+        restoring.line_of(path, args.hub)
     make_data(args)
     url = storage_url(args)
     with open_blobs(blobs_url(args)) as blobs, _Steps(args.out) as steps:
@@ -348,11 +350,15 @@ def _show_moment(args, storage, read, hub, at_ms):
 
 
 def _reship(args):
+    from drybag_host.errors import NoSuchTarget
     from drybag_host.hub import offsite
 
     with opened(args) as storage:
+        if offsite.status(storage) is None:
+            raise NoSuchTarget("this hub never had an off-site copy",
+                               "drybag hub serve --offsite URL makes one")  # fmt: skip
         args.out.confirm("ship everything to the off-site place again", args.yes)
         offsite.forget(storage)
     args.out.document({"reship": True})
-    args.out.line("the hub ships everything again, beginning at once")
+    args.out.line("a hub that runs with --offsite ships everything again, beginning at once")
     return 0

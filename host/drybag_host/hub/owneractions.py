@@ -5,12 +5,12 @@ Each is one commit to the owner's log, so handsets get it as a change like any o
 
 from drybag.errors import NotFound
 from drybag_host.hub import rules
-from drybag_host.hub.ownerlog import OwnerLog
+from drybag_host.hub.ownerlog import HISTORY_LIMIT, OwnerLog, version_of
 from drybag_host.hub.refusals import Unsound
 from drybag_host.hub.service import EPOCH_S
-from drybag_host.hub.storage import Stale
+from drybag_host.hub.storage import Stale, scan_all
 
-__all__ = ["conflicts", "decide_held", "held", "resolve", "restore", "undelete"]
+__all__ = ["conflicts", "decide_held", "deleted", "held", "resolve", "restore", "undelete"]
 
 AT_ONCE = 500  # decisions in one commit
 DELETION_FIELDS = ("del_window_ms", "del_count", "del_base")
@@ -97,6 +97,25 @@ def _restore(log, kind, uid, pos):
     return log.append(version, rules.RESTORED, True, base_pos=pos)
 
 
+def deleted(storage, owner):
+    """[(row of the deletion, row of the version that undelete() brings back, or None)] of what is
+    deleted, the newest deletion first."""
+    out = []
+    for head in scan_all(storage, "heads", "", (owner,)):
+        if head["deleted"]:
+            (deletion,) = storage.get("versions", [(owner, head["pos"])])
+            key = (owner, head["kind"], head["uid"])
+            rows = storage.scan("versions", "record", key, None, HISTORY_LIMIT, descending=True)
+            out.append((deletion, next((row for row in rows if _is_older(version_of(row))), None)))
+    out.sort(key=lambda pair: -pair[0]["pos"])
+    return out
+
+
+def _is_older(version):
+    """True for a version that undelete() may bring back."""
+    return not version.deleted and version.role not in (rules.SAME, rules.QUARANTINE)
+
+
 def undelete(storage, blobs, owner, kind, uid, now_ms):
     """Bring a deleted record back as it was; returns its position. Raises NotFound, Unsound."""
 
@@ -107,7 +126,7 @@ def undelete(storage, blobs, owner, kind, uid, now_ms):
         if not head.deleted:
             raise Unsound("this record is not deleted")
         for version in log.history(kind, uid):
-            if not version.deleted and version.role not in (rules.SAME, rules.QUARANTINE):
+            if _is_older(version):
                 return _restore(log, kind, uid, version.pos)
         raise NotFound("the log has no version of it that is not deleted")
 

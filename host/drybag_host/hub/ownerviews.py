@@ -18,7 +18,7 @@ MOST_ROWS = 500
 def kind_number(name):
     """Raises Unsound."""
     if name not in KINDS:
-        raise Unsound("kinds are " + ", ".join(KINDS))
+        raise Unsound("no such kind; kinds are " + ", ".join(KINDS))
     return KINDS[name]
 
 

@@ -92,9 +92,8 @@ def restore_from(url, storage, blobs, hub=None, advance=None):
     StorageError, FormatNewer.
     """
     report = Restored()
-    lines = segments.lines_of(open_objects(existing(url)), hub)
-    line = newest(lines, url)
-    report.others = [other.name for other in lines[:-1]]
+    line, others = line_of(url, hub)
+    report.others = [other.name for other in others]
     report.old_hub, report.line = line.hub, line.name
     _begin(storage, line.name)
     bring = _Blobs(storage, blobs, blob_source(url), report)
@@ -108,6 +107,12 @@ def restore_from(url, storage, blobs, hub=None, advance=None):
     report.versions = storage.counts("versions")
     report.records = sum(row["live"] for row in scan_all(storage, "owners"))
     return report
+
+
+def line_of(url, hub=None):
+    """(the line of a copy that was written to last, the older ones). Raises NoSuchTarget."""
+    lines = segments.lines_of(open_objects(existing(url)), hub)
+    return newest(lines, url), lines[:-1]
 
 
 def newest(lines, url):

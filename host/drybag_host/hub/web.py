@@ -168,8 +168,10 @@ class _Pages:
             field = Markup('<input type="hidden" name="guard" value="%s">') % token
             values.update(
                 owner=visit.owner,
-                counts=[(n, counts[k]) for n, k in views.KINDS.items() if counts[k]],
-                plurals=views.PLURALS,
+                counts=[
+                    (n, counts[k], views.NAMES[n] if counts[k] == 1 else views.PLURALS[n])
+                    for n, k in views.KINDS.items() if counts[k]
+                ],
                 names=views.NAMES,
                 guard=lambda: field,
                 total=sum(counts[k] for k in views.KINDS.values()),
@@ -234,10 +236,12 @@ class _Pages:
     def overview(self, visit):
         storage, records = self.hub.storage, visit.records
         where = self._whereabouts(visit)
+        handsets = where.handsets(storage, visit.now_ms)
         return self._render(
             "overview.html", visit=visit, title="Overview",
             said=_SAID.get(visit.request.query_params.get("said", "")),
-            handsets=where.handsets(storage, visit.now_ms),
+            handsets=handsets,
+            holding=sum(row["holds"] for row in handsets),
             held=views.held_rows(records),
             conflicts=views.conflict_rows(records),
             changes=views.recent(records, where, visit.now_ms),

@@ -29,7 +29,15 @@ _ROLES = {
     "quarantine": "in quarantine: sent twice with different content",
     "imported": "imported",
 }
+_PROPERTIES = {
+    "*": "the whole record", "N": "name", "FN": "name", "TEL": "phone", "EMAIL": "e-mail",
+    "ADR": "address", "ORG": "organization", "BDAY": "birthday", "URL": "web", "DTSTART": "begins",
+    "DTEND": "ends", "DTEND/DURATION": "ends", "SUMMARY": "title", "RRULE": "repeats",
+}  # fmt: skip
 COLOURS = 8
+IN_STEP, REPLACED, REVOKED, NOTHING = (
+    "in step", "paired anew since", "access taken away", "has not synced yet"
+)  # fmt: skip
 
 
 # --- words -----------------------------------------------------------------------------------
@@ -142,8 +150,23 @@ class Whereabouts:
                 row["behind"] = self._behind(storage, stream, key, device["owner"])
                 if self.offsite_lsn is not None:
                     row["offsite"] = offsite["ack"] if offsite else 0
+            row["state"] = self._state(device, row)
+            row["holds"] = row["state"] not in (REPLACED, REVOKED, NOTHING)
             out.append(row)
         return out
+
+    def _state(self, device, row):
+        """How a handset stands, in words."""
+        if row["revoked"]:
+            return REVOKED
+        later = (d for d in self.devices if d["created_ms"] > device["created_ms"])
+        if device["handset"] and any(d["handset"] == device["handset"] for d in later):
+            return REPLACED
+        if device["device"] not in self.streams:
+            return NOTHING
+        if row["unsent"]:
+            return "%d unsent" % row["unsent"]
+        return "%d to fetch" % row["behind"] if row["behind"] else IN_STEP
 
     def _behind(self, storage, stream, key, owner):
         """How many records this handset has still to fetch; at most BEHIND_ROWS."""
@@ -289,7 +312,7 @@ def version_rows(owner, kind, uid, whereabouts, conflicts):
             "role": _ROLES.get(row["role"], row["role"]),
             "added": added[:40],
             "removed": removed[:40],
-            "conflict": conflict["names"] if conflict else None,
+            "conflict": differs_text(conflict["names"]) if conflict else None,
         })  # fmt: skip
     return out
 
@@ -355,10 +378,16 @@ def conflict_rows(owner):
                 "kind": KIND_NAMES[row["kind"]],
                 "key": uid_text(row["uid"]),
                 "title": title_at(owner, row["kind"], row["uid"]),
-                "names": row["names"],
+                "differs": differs_text(row["names"]),
                 "pos": row["pos"],
             })  # fmt: skip
     return out
+
+
+def differs_text(names):
+    """What a conflict is about, for people; names: as the row of a conflict has them."""
+    words = [_PROPERTIES.get(name, name.lower()) for name in names.split(",") if name]
+    return ", ".join(dict.fromkeys(words)) or _PROPERTIES["*"]
 
 
 def backup_card(storage, now_ms):
