@@ -5,7 +5,7 @@ import os
 import time
 
 import pytest
-from emulated_boards import PROMPT, Talk, make_board, mpremote
+from emulated_boards import PROMPT, Talk, make_board, mpremote, wait_for
 
 from drybag_host.board.backends import EmulatedConsole
 from drybag_host.board_errors import NotRunning
@@ -85,8 +85,8 @@ def test_ctrl_c_stops_a_busy_loop_and_ctrl_d_starts_over(board):
     talk = Talk(board)
     talk.port.write(b"\x02")
     talk.until(PROMPT)
-    talk.port.write(b"n = 0\rwhile True: n += 1\r\r")
-    time.sleep(0.3)
+    talk.port.write(b"n = 0\rwhile True: n += 1; n == 1001 and print('bu' + 'sy')\r\r")
+    talk.until(b"busy\r\n")
     talk.port.write(b"\x03")
     talk.until(b"KeyboardInterrupt: \r\n" + PROMPT)
     assert int(talk.line("n")) > 1000
@@ -144,12 +144,15 @@ def test_output_that_nobody_reads_does_not_stop_the_board(board):
     talk = Talk(board)
     talk.port.write(b"\r")
     talk.until(PROMPT)
-    talk.port.write(b"import time; t = time.ticks_ms()\rfor i in range(4000): print('x' * 40)\r\r")
+    talk.line("import esp32; pim = esp32.Partition('pim')")
+    before = board.counters["erases"]
+    talk.port.write(b"for i in range(4001): print('x' * 40) if i < 4000 else pim.ioctl(6, 0)\r\r")
+    talk.until(b"x" * 40)
     talk.close()
-    time.sleep(3.5)
+    assert wait_for(lambda: board.counters["erases"] > before, 60)  # it came to the end
     talk = Talk(board)
     talk.port.write(b"\r1234+1\r")
-    talk.until(b"1235\r\n")
+    talk.until(b"1235\r\n", 30)
     talk.close()
 
 
