@@ -33,7 +33,8 @@ _SILENCE_S = 240  # the longest without a word is the erase of a whole flash
 _DOWNLOAD_HINT = "hold BOOT (IO0) while you press and let go of RESET, then run the command again"
 _OPEN_FAILED = (
     (r"Errno 2\]|FileNotFound|No such file", NoSuchTarget, "'drybag doctor' lists the ports"),
-    (r"Errno 111\]|refused|Name or service|getaddrinfo", NoSuchTarget, "does its server run?"),
+    (r"Errno 11[01]\]|refused|timed out|Name or service|getaddrinfo", NoSuchTarget,
+     "does its server run?"),
     (r"Errno 13\]|Permission denied|Access is denied", PortBusy, PORT_DENIED),
     (r"Errno 25\]|Inappropriate ioctl", NoSuchTarget,
      "it is no serial port: 'drybag doctor' lists them"),

@@ -197,7 +197,7 @@ def open_session(args, text=None, fault_ok=False):
     if is_virtual(target) and args.start:
         start_board(target, args.out)
     if not hasattr(args, "baud"):
-        return Session(lambda: _connect(target), target, args.out, args.wait, fault_ok)
+        return Session(lambda: _connect(target, args.out), target, args.out, args.wait, fault_ok)
     return Session(_connect_fast(target, args), target, args.out, args.wait, fault_ok)
 
 
@@ -210,7 +210,7 @@ def _connect_fast(target, args):
     speed = LineSpeed(args.baud)
 
     def connect():
-        link = _connect(target)
+        link = _connect(target, args.out)
         try:
             speed.apply(link)
             if args.baud and speed.baud != args.baud:
@@ -236,7 +236,7 @@ def start_board(target, out):
         board.power_on()
 
 
-def _connect(target):
+def _connect(target, out):
     """A HandsetLink. Raises NotRunning at once where nobody could answer."""
     from drybag_host.board import open_console
     from drybag_host.link import HandsetLink
@@ -247,7 +247,7 @@ def _connect(target):
             from drybag_host.board_errors import NotRunning
 
             raise NotRunning("%s has no power" % target)
-    return HandsetLink(open_console(target))
+    return HandsetLink(open_console(target, out.say))
 
 
 class Info:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loader_boards import in_loader, other_esptool
 
 from drybag_host import esptool_run
-from drybag_host.board.backends import SerialConsole
+from drybag_host.board import open_console
 from drybag_host.errors import LinkLost, LinkTimeout, NoSuchTarget, NotVerified, PortBusy
 from drybag_host.esptool_run import Esptool
 from drybag_host.flash_errors import EsptoolFailed, EsptoolMissing, WrongChip
@@ -157,9 +157,13 @@ def test_nothing_that_it_says_breaks_the_reading(said, at):
 
 @pytest.mark.parametrize(
     "port, kind, says",
-    [("/dev/null", NoSuchTarget, "doctor"), ("rfc2217://127.0.0.1:1", PortBusy, "server run")],
+    [
+        ("/dev/null", NoSuchTarget, "doctor"),
+        ("rfc2217://127.0.0.1:1", NoSuchTarget, "server run"),
+        ("socket://127.0.0.1:1", NoSuchTarget, "server run"),
+    ],
 )
 def test_a_console_that_does_not_open_says_why(port, kind, says):
     with pytest.raises(kind) as failed:
-        SerialConsole(port)
+        open_console(port)
     assert says in failed.value.hint and "close the program" not in failed.value.hint

@@ -1,5 +1,6 @@
 """The handset's application in this process: long uptimes, a heap that is full in a write."""
 
+import importlib
 import sys
 import types
 from unittest.mock import Mock
@@ -12,6 +13,8 @@ from drybag.errors import DrybagError, JournalClosed
 
 PERIOD_MS = 1 << 30  # of a chip's ticks
 DAY_S = 86400
+FIFO_BYTES = 128
+STATUS = {"ESP32": 0x3FF4001C, "ESP32S3": 0x6000001C, "ESP32C3": 0x6000001C}
 
 
 def diff(a, b):
@@ -47,12 +50,11 @@ class ChipTime:
 @pytest.fixture
 def board(monkeypatch):
     now = ChipTime()
-    rtc = types.SimpleNamespace(RTC=lambda: now)
-    for name, module in (("esp32", None), ("machine", rtc), ("micropython", None)):
+    chip = types.SimpleNamespace(RTC=lambda: now, UART=lambda *_, **__: None)
+    for name, module in (("esp32", None), ("machine", chip), ("micropython", None)):
         monkeypatch.setitem(sys.modules, name, module or types.ModuleType(name))
     monkeypatch.delitem(sys.modules, "handset.board", raising=False)
-    from handset import board
-
+    board = importlib.import_module("handset.board")
     monkeypatch.setattr(board, "time", now)
     monkeypatch.setattr(board, "select", Mock())
     yield board.Board(), now
@@ -69,6 +71,56 @@ def test_uptime_grows_for_ever_and_whatever_the_clock_is_set_to(board):
     for day in range(1, 31):
         now.now_ms += DAY_S * 1000
         assert board.uptime_s() == 3 + day * DAY_S
+
+
+class Uart:
+    """stdout, FIFO and status register of a chip; a byte leaves at each look at the register."""
+
+    def __init__(self, address):
+        self.address = address
+        self.fifo = self.longest = self.slept = 0
+        self.sent = bytearray()
+
+    def __getitem__(self, address):
+        assert address == self.address
+        self.fifo = max(0, self.fifo - 1)
+        return 0xE0000000 | self.fifo << 16 | 0x0B
+
+    def write(self, data):
+        self.longest = max(self.longest, len(data))
+        self.slept += len(data) > FIFO_BYTES - self.fifo
+        self.fifo = min(FIFO_BYTES, self.fifo + len(data))
+        self.sent += data
+        return len(data)
+
+
+def fast(board, uart, chip, baud):
+    """The board on that chip, at that speed, with `uart`."""
+    sys.modules["machine"].mem32 = board._stdout = uart
+    board.model = lambda: "Some board with " + chip
+    board.set_baud(baud)
+
+
+@pytest.mark.parametrize("chip", STATUS)
+@pytest.mark.parametrize("size", [1, 128, 129, 2060])
+def test_writes_to_a_fast_line_never_sleep(board, chip, size):
+    """MicroPython sleeps a tick of 10 ms where a write is longer than the FIFO has room for."""
+    uart = Uart(STATUS[chip])
+    fast(board[0], uart, chip, 921600)
+    data = bytes(n % 251 for n in range(size))
+    for _ in range(3):
+        board[0].write(data)
+    assert uart.sent == 3 * data and uart.slept == 0
+
+
+@pytest.mark.parametrize("chip, baud", [("ESP32", 115200), ("ESP32", 9600), ("ESP32H9", 2000000)])
+def test_writes_where_the_fifo_lasts_or_is_not_known(board, chip, baud):
+    uart = Uart(None)
+    fast(board[0], uart, chip, baud)
+    data = bytes(range(250)) * 8
+    board[0].write(data)
+    board[0].write(memoryview(data)[:5])
+    assert uart.sent == data + data[:5] and uart.longest == FIFO_BYTES
 
 
 class WrappingBoard(SimBoard):

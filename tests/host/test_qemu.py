@@ -12,7 +12,7 @@ import flash_steps
 import pytest
 import stock_images
 
-from drybag_host.board import open_console
+from drybag_host.board import open_console, qemu
 from drybag_host.board.qemu import OPTIONS, QemuBoard, _crc8, efuse
 from drybag_host.board_errors import (
     AlreadyRunning,
@@ -166,6 +166,39 @@ def test_a_prompt_that_never_comes(board, monkeypatch):
         open_console("qemu:q")
 
 
+def test_a_long_boot_says_how_it_stands(board, monkeypatch, capsys):
+    monkeypatch.setattr(qemu, "_TELL_S", 0.1)
+    monkeypatch.setenv("DRYBAG_STAND_IN", "mute")
+    settings(board, boot_s=2)
+    assert main(["qemu", "start", "q"]) == 12
+    said = capsys.readouterr().err
+    assert 2 <= said.count("qemu:q boots for") <= 6 and "POWERON_RESET" in said
+    assert board.is_powered
+    board.power_off()
+    monkeypatch.delenv("DRYBAG_STAND_IN")
+    settings(board, boot_s=60)
+    board.power_on()
+    assert main(["status", "qemu:q"]) == 0
+    assert "qemu:q boots for" in capsys.readouterr().err
+    board.power_off()
+    board.power_on()
+    told = []
+    open_console("qemu:q", told.append).close()
+    assert "the last one took" in told[0]
+
+
+def test_ctrl_c_while_it_boots(board, monkeypatch, capsys):
+    monkeypatch.setattr(qemu, "_TELL_S", 0.1)
+
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(QemuBoard, "await_prompt", pressed)
+    assert main(["qemu", "start", "q"]) == 130
+    assert "goes on booting; drybag qemu stop q ends it" in capsys.readouterr().err
+    assert board.is_powered
+
+
 def test_a_prompt_that_nobody_saw(board):
     """QEMU's record of the line has it; what came before a reset does not count."""
     board.start()
@@ -300,11 +333,26 @@ def test_the_command(program, small, tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_the_rig_cuts_its_power(board, capsys):
-    words = ["rig", "run", "--target", "qemu:q", "--power", "qemu", "--cuts", "3", "--seed", "5"]
+def switched(offs, off):
+    """`off` of a board; notes in `offs` whether its prompt had come."""
+
+    def power_off(board):
+        offs.append(bool(board._booted(board._saved())[0]))
+        off(board)
+
+    return power_off
+
+
+def test_the_rig_cuts_its_power(board, capsys, monkeypatch):
+    offs = []
+    monkeypatch.setattr(QemuBoard, "power_off", switched(offs, QemuBoard.power_off))
+    monkeypatch.setattr(QemuBoard, "boot_took_s", 0.05)  # within the least that a boot takes
+    words = ["rig", "run", "--target", "qemu:q", "--power", "qemu", "--cuts", "6", "--seed", "5"]
     assert main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["run"]["random_cuts"] >= 1 and not told["failures"]
+    assert told["states"]["by_workload"]["boot"]["cuts"] == 1 == told["cuts_seen"]["boot"]
+    assert offs.count(False) == 1  # the prompt had not come yet, so recovery was cut
     assert not board.is_running
     assert main(["rig", "run", "--target", "emu:q", "--power", "qemu"]) == 2
     assert "no power over emu:q" in capsys.readouterr().err

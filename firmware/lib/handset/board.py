@@ -12,9 +12,12 @@ import machine
 import micropython
 
 from drybag.errors import NotMountable
-from drybag.port import random_u32
+from drybag.port import const, random_u32
 
 _Y2024 = 757382400
+_FIFO_BYTES = const(128)
+_ROOM_BYTES = const(64)
+_SLOW_BAUD = const(115200)
 _CAUSES = {1: "power on", 2: "hard reset", 3: "watchdog", 4: "deep sleep", 5: "soft reset"}
 
 
@@ -28,6 +31,7 @@ class Board:
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
         self._one = bytearray(1)
+        self._status = 0
         self._epoch = 0 if time.gmtime(0)[0] == 2000 else 946684800
         self._started_s = time.time()
 
@@ -65,14 +69,33 @@ class Board:
         return self._stdin
 
     def write(self, data):
-        """Bytes to the console as they are: LF stays LF."""
+        """Bytes to the console as they are: LF stays LF.
+
+        MicroPython sleeps up to 10 ms where one write is longer than what the UART's FIFO of 128
+        bytes has room for. At 115200 baud the FIFO lasts that long; at a faster line it does not,
+        so there each write is of what fits.
+        """
+        at = 0
         size = len(data)
-        sent = self._stdout.write(data)
-        while sent is not None and sent < size:
-            sent += self._stdout.write(memoryview(data)[sent:])
+        if size > _FIFO_BYTES:
+            data = memoryview(data)
+        while at < size:
+            n = min(size - at, _FIFO_BYTES)
+            if self._status:
+                n = min(n, self._room(min(n, _ROOM_BYTES)))
+            sent = self._stdout.write(data[at : at + n] if n < size else data)
+            at += n if sent is None else sent
+
+    def _room(self, least):
+        """Bytes that the FIFO has room for, once that are at least so many."""
+        while True:
+            room = _FIFO_BYTES - (machine.mem32[self._status] >> 16 & 0xFF)
+            if room >= least:
+                return room
 
     def set_baud(self, baud):
         machine.UART(0, baudrate=baud)
+        self._status = _uart_status(self.model()) if baud > _SLOW_BAUD else 0
 
     # -- storage and clock --------------------------------------------------------------------
     def partition(self):
@@ -163,6 +186,17 @@ class Board:
     def restart(self):
         """Soft reset: does not return."""
         machine.soft_reset()
+
+
+def _uart_status(model):
+    """Address of UART0's status register, with the bytes in its FIFO in bits 16 to 23; or 0."""
+    for chip, address in (
+        ("ESP32S2", 0x3F40001C), ("ESP32S3", 0x6000001C), ("ESP32C3", 0x6000001C),
+        ("ESP32C6", 0x6000001C), ("ESP32", 0x3FF4001C),
+    ):  # fmt: skip
+        if model.endswith(chip):
+            return address
+    return 0
 
 
 class ChipFlash:

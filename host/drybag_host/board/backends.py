@@ -49,6 +49,8 @@ class SerialConsole:
     def _unopened(self, error):
         """Why it does not open: no server, no serial port, or somebody else has it."""
         message = "%s: %s" % (self.name, error)
+        if self._is_url and _is_not_served(error):
+            return NoSuchTarget(message, "does its server run?")
         if self._is_url:
             return PortBusy(message, "does its server run, and has nobody else its port?")
         if "25" in str(error) and "ioctl" in str(error):  # ENOTTY
@@ -133,7 +135,8 @@ class SocketConsole:
             parts = urllib.parse.urlsplit(url)
             self._socket = socket.create_connection((parts.hostname, parts.port), _CONNECT_S)
         except (OSError, ValueError, TypeError) as error:
-            raise PortBusy(
+            kind = NoSuchTarget if _is_not_served(error) else PortBusy
+            raise kind(
                 "%s: %s" % (self.name, error), "does its server run? socket://HOST:PORT"
             ) from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -168,22 +171,30 @@ class SocketConsole:
         self._socket.close()
 
 
-def _open_emulated(target):
+def _is_not_served(error):
+    """Is nobody at that address, by the exception that opening it raised?"""
+    while error is not None:
+        if isinstance(error, (ConnectionRefusedError, socket.gaierror, TimeoutError)):
+            return True
+        error = error.__context__
+    return False
+
+
+def _open_emulated(target, _tell):
     return EmulatedConsole(EmulatedBoard(target.partition(":")[2]))
 
 
-def _open_qemu(target):
+def _open_qemu(target, tell):
     board = QemuBoard(target.partition(":")[2])
     if board.is_running and not board.is_powered:
         raise LinkLost("%s has no power" % target)
     try:
         console = SocketConsole(board.console, target, board.reset)
-    except PortBusy:
-        if board.is_powered:
-            raise
-        raise LinkLost("%s has no power" % target) from None
+    except (PortBusy, NoSuchTarget) as error:
+        why = error if board.is_powered else "%s has no power" % target
+        raise LinkLost(str(why)) from None
     try:
-        console.unread = board.await_prompt(console.read)
+        console.unread = board.await_prompt(console.read, tell)
         console.pace = board.pace
     except BaseException:
         console.close()
@@ -191,13 +202,22 @@ def _open_qemu(target):
     return console
 
 
-BACKENDS = {"emu": _open_emulated, "qemu": _open_qemu, "socket": SocketConsole}
+def _open_socket(target, _tell):
+    return SocketConsole(target)
 
 
-def open_console(target):
+def _open_serial(target, _tell):
+    return SerialConsole(target)
+
+
+BACKENDS = {"emu": _open_emulated, "qemu": _open_qemu, "socket": _open_socket}
+
+
+def open_console(target, tell=None):
     """The console of `emu:NAME`, `qemu:NAME`, of a serial port's path or of a URL of pyserial.
 
-    Raises UnknownBoardName, NotRunning, NoSuchTarget, PortBusy; the console itself LinkLost.
+    `tell(text)`: called now and then while it boots, where it cannot be spoken to before. Raises
+    UnknownBoardName, NotRunning, NoSuchTarget, PortBusy; the console itself LinkLost.
     """
     kind = target.partition(":")[0]
-    return BACKENDS.get(kind, SerialConsole)(target)
+    return BACKENDS.get(kind, _open_serial)(target, tell)

@@ -31,6 +31,7 @@ _PROMPTS = (b"drybag> ", b">>> ")
 _START_S = 20
 _PORT_TRIES = 5
 _POLL_S = 0.05
+_TELL_S = 4.0  # then after twice the time, and so on
 _LAUNCH = """
 import os, sys
 if os.fork():
@@ -125,29 +126,38 @@ class QemuBoard(VirtualBoard):
     def pace(self):
         """How many times slower than a board it is: as set, or by its last boot; at least 1."""
         given = self.settings.get("pace")
-        return given or min(_MOST_PACE, max(1.0, self._saved().get("boot_took_s", 0)
-                                            / _REAL_BOOT_S))  # fmt: skip
+        return given or min(_MOST_PACE, max(1.0, (self.boot_took_s or 0) / _REAL_BOOT_S))
 
-    def await_prompt(self, read):
+    @property
+    def boot_took_s(self):
+        """Seconds from power-on to the prompt at its last boot that came so far, or None."""
+        return self._saved().get("boot_took_s")
+
+    def await_prompt(self, read, tell=None):
         """Read what it says until it has booted; those bytes. `read(timeout_s)` -> bytes.
 
-        What is sent before the prompt is lost, or stops the boot. Raises LinkTimeout; `read` its
-        own.
+        What is sent before the prompt is lost, or stops the boot. `tell(text)` is called now and
+        then meanwhile. Raises LinkTimeout; `read` its own.
         """
         saved, said = self._saved(), bytearray()
         if saved.get("ready"):
             return b""
+        tell_at_s = _TELL_S
         booted, last = self._booted(saved)
         while not booted:
             said += read(_POLL_S)
             booted, last = self._booted(saved)
-            if not booted and time.time() > saved["on_at"] + self.settings["boot_s"]:
+            on_s = time.time() - saved["on_at"]
+            if not booted and on_s > self.settings["boot_s"]:
                 raise LinkTimeout(
                     "qemu:%s: no prompt %d s after power-on; it said: %s"
-                    % (self.name, time.time() - saved["on_at"], last),
+                    % (self.name, on_s, last),
                     "more time: drybag qemu create --boot; all it said: %s"
                     % (self.folder / "console.log"),
                 )
+            if tell and not booted and on_s > tell_at_s:
+                tell(self._boots(on_s, last))
+                tell_at_s = 2 * on_s
         write_json(
             self.folder / "state.json",
             {**self._saved(), "ready": True, "boot_took_s": round(booted - saved["on_at"], 1)},
@@ -167,6 +177,12 @@ class QemuBoard(VirtualBoard):
             return 0, "nothing"
         seen = any(prompt in said for prompt in _PROMPTS)
         return (max(when, saved["on_at"]) if seen else 0), _last_line(said)
+
+    def _boots(self, on_s, last):
+        """A line about the boot under way."""
+        took_s = self.boot_took_s
+        before = ", the last one took %d s" % took_s if took_s else ""
+        return "qemu:%s boots for %d s%s; it said: %s" % (self.name, on_s, before, last)
 
     def _saved(self):
         return read_json(self.folder / "state.json", {})

@@ -86,7 +86,11 @@ def _start(args):
     board = args.verbs.board(args)
     board.start()
     args.out.say("waiting for its prompt, at most %d s" % board.settings["boot_s"])
-    open_console("qemu:" + args.name).close()
+    try:
+        open_console("qemu:" + args.name, args.out.say).close()
+    except KeyboardInterrupt:
+        args.out.say("%s goes on booting; drybag qemu stop %s ends it" % (args.name, args.name))
+        raise
     report(args, board, "%s runs, console %s, target qemu:%s"
             % (args.name, board.console, args.name))  # fmt: skip
 

@@ -17,6 +17,7 @@ class Switch:
     `settle_s`: how long the supply takes to fall then (capacitors). `reset_only`: it holds the
     processor in reset and the flash keeps its power. `knows_commands`: `arm` can choose a flash
     command to cut, `fell` says where each cut fell, and the flash commands go to the file `trace`.
+    `boot_s`: seconds of a boot, where the console opens only after it; else None.
     """
 
     name = kind = ""
@@ -25,6 +26,7 @@ class Switch:
     reset_only = False
     knows_commands = False
     trace = None
+    boot_s = None
 
     def off(self, seed=None):
         """Take the power away. `seed`: what is left to chance, where the switch can repeat it."""

@@ -24,6 +24,10 @@ class QemuPower(Switch):
     def __init__(self, board):
         self._board = board
 
+    @property
+    def boot_s(self):
+        return self._board.boot_took_s
+
     def off(self, seed=None):
         try:
             self._board.power_off()

@@ -161,6 +161,23 @@ class BoardRun:
         if plan.how == "command":
             self.switch.arm(plan.count, plan.state, plan.seed)
         self._power_on()
+        if plan.how == "boot" and self.switch.boot_s:
+            time.sleep(plan.delay_s / _BOOT_SPAN_S[False] * self.switch.boot_s)
+            self.switch.off(plan.seed)
+        else:
+            self._live_and_cut(plan)
+        self._off_at = time.monotonic()
+        cut = Cut(number, plan.how, in_flight=self.oracle.flight is not None)
+        self.cuts.append(cut)
+        self._pending.append(cut)
+        self._check_off()
+        if self.switch.knows_commands:
+            cut.fell = self.switch.fell()
+        self.keeper.fell(cut.fell, plan.seed, bool(self.operations), self.oracle, self.operations)
+        return cut
+
+    def _live_and_cut(self, plan):
+        """Judge what is there and write, until the cut."""
         tap = Tap(self._open(), self.switch, plan)
         try:
             self._live(tap)
@@ -172,15 +189,6 @@ class BoardRun:
             tap.close()
             tap.joined()
         tap.ended()
-        self._off_at = time.monotonic()
-        cut = Cut(number, plan.how, in_flight=self.oracle.flight is not None)
-        self.cuts.append(cut)
-        self._pending.append(cut)
-        self._check_off()
-        if self.switch.knows_commands:
-            cut.fell = self.switch.fell()
-        self.keeper.fell(cut.fell, plan.seed, bool(self.operations), self.oracle, self.operations)
-        return cut
 
     def _live(self, tap):
         """From power-on until the cut, which comes as a LinkError."""

@@ -266,6 +266,8 @@ class _Bench:
             state = cut.fell["state"] or "clean"
         else:
             place, state = UNKNOWN if cut.in_flight else "idle", "not known"
+            if cut.how == "boot":
+                place = "boot"
         for counts, key in (
             (report.cuts_seen, place), (report.by_place, place), (report.by_kind, state),
         ):  # fmt: skip

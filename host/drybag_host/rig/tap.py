@@ -44,6 +44,7 @@ class Tap:
 
     def __init__(self, console, switch, plan, patience_s=8.0, quiet_s=0.1):
         self.name = console.name
+        self.pace = getattr(console, "pace", 1.0)
         self._console = console
         self._switch = switch
         self._plan = plan
@@ -53,7 +54,7 @@ class Tap:
         self._thread = None
         self._error = None
         self._heard = time.monotonic()
-        self._patience_s = patience_s
+        self._patience_s = patience_s * self.pace
         self._cut_at = None
         self._asked_s = 0.0
         if plan is not None and plan.how == "boot":
