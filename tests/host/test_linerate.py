@@ -8,7 +8,7 @@ from handset_lines import Clock, SimHandset
 
 from drybag_host.board import open_console
 from drybag_host.emulator.boards import EmulatedBoard
-from drybag_host.errors import LinkTimeout, NoSuchTarget, PortBusy
+from drybag_host.errors import LinkTimeout, NoSuchTarget
 from drybag_host.linespeed import RATES, LineSpeed
 from drybag_host.link import HandsetLink
 from drybag_host.output import Output
@@ -232,7 +232,7 @@ def test_a_handset_behind_a_socket(paced):
 def test_nobody_at_the_far_end(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(PortBusy, match="socket://"):
+    with pytest.raises(NoSuchTarget, match="socket://"):
         open_console("socket://127.0.0.1:%d" % port)
     with pytest.raises(NoSuchTarget):
         resolve(str(tmp_path / "nothing"))

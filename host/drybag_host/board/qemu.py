@@ -21,7 +21,9 @@ from drybag_host.errors import EmulatorError, LinkTimeout
 from drybag_host.image import board_model, flash, whole
 
 PROGRAM = "qemu-system-xtensa"
-OPTIONS = ("-accel", "tcg,thread=multi")  # with -icount MicroPython 1.23 does not get to boot
+# A thread for each of the chip's two processors: one waits in a loop while the other uses the
+# flash. Without tb-size (MiB of translated code) QEMU takes over 1 GB of memory.
+OPTIONS = ("-accel", "tcg,thread=multi,tb-size=64")
 _NO_WATCHDOG = "driver=timer.esp32.timg,property=wdt_disable,value=true"  # it knows host time
 BOOT_S = 600  # on a busy computer; a first boot formats
 _REAL_BOOT_S = 2.0  # what a board takes to its prompt

@@ -54,8 +54,8 @@ def _add_machine(create):
     )  # fmt: skip
     machine.add_argument(
         "--option", metavar="WORD", action="append",
-        help="a word for QEMU's command line, once for each: --option=-icount --option=3; "
-        "without any: -accel tcg,thread=multi",
+        help="a word for QEMU's command line, once for each: --option=-accel "
+        "--option=tcg,thread=single; without any: -accel tcg,thread=multi,tb-size=64",
     )  # fmt: skip
 
 
