@@ -224,7 +224,7 @@ class BootingHandset(SimHandset):
                 return data
             if self.clock.now_s >= deadline:
                 return b""
-            self.clock.now_s += 0.01
+            self.clock.now_s += 0.03
 
     def write(self, data):
         loads = self.app is None and not self.at_repl and self.clock.now_s < self._loaded_s

@@ -446,10 +446,10 @@ def test_an_echo_is_no_handset(clock):
 
 
 @pytest.mark.parametrize("heard", [True, False])
-@pytest.mark.parametrize("loads_s", [0.2, 4.0, 4.9, 5.3, 6.0])
+@pytest.mark.parametrize("loads_s", [0.2, 4.0, 5.3])
 def test_no_ctrl_c_is_left_behind_an_answer(clock, loads_s, heard):
     """However slow the boot: once HELLO is answered, nothing on the line ends the application."""
-    for tenths in range(0, 40, 3):
+    for tenths in (0, 9, 31, 37):
         sim = BootingHandset(clock, loads_s, tenths / 10, heard)
         with HandsetLink(sim) as link:
             assert link.hello()["name"] and 3 not in sim.board.to_board
