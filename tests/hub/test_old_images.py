@@ -96,3 +96,54 @@ def test_a_request_with_a_seq_that_was_given_twice_is_an_old_images(hub):
     a.life, a.acked, a.ack_check = 8, 0, syncwire.NO_CHECK
     reply, _ = a.sync(a.item(b"new", CARD, resend=True), a.item(b"w", CARD, resend=True))
     assert not reply.flags and (CONTACT, b"new") in shown(service)
+
+
+def sealed_image(hub, edits=2):
+    """(handset, its cards): an image that was sealed before `edits` were sent, acknowledged
+    through seq 15; a boot of it skips no seqs, so its own first page may end with that seq."""
+    service, _, _ = hub
+    a = Device(service)
+    a.sync(*[a.item(b"u%d" % i, CARD) for i in range(4)])
+    a.seq = 10
+    a.sync(upto=10)
+    a.sync()
+    image = a.acked, a.ack_check, a.cursor, a.cursor_check
+    a.seq = 15  # 14 and 15 are no records: what the engine keeps of its sync
+    a.sync(*[a.item(b"u%d" % i, NEW, cid(CARD), seq=12 + i) for i in range(edits)])
+    a.acked, a.ack_check, a.cursor, a.cursor_check = image
+    a.seq = 90
+    assert a.acked == 10 and service.storage.scan("streams")[0]["ack"] == 15
+    return a
+
+
+@pytest.mark.parametrize("pages", (1, 2, 3))
+def test_a_page_that_ends_with_an_ack_proves_nothing(hub, pages):
+    """The hub itself has just given that ack to the image: it is no word of what went before."""
+    a = sealed_image(hub)
+    for page in range(pages):
+        seq = 15 + 10 * page
+        reply, _ = a.sync(a.item(b"p%d" % page, CARD, seq=seq), room=0, upto=seq)
+        assert reply.ack == seq and not reply.flags & syncwire.SET_BACK
+    reply, _ = a.sync(a.item(b"last", CARD, seq=90), upto=90)
+    assert reply.flags & syncwire.SET_BACK
+
+
+def test_an_edit_behind_such_a_page_takes_nothing_back(hub):
+    service, storage, _ = hub
+    a = sealed_image(hub, edits=1)
+    a.sync(a.item(b"p", CARD, seq=15), room=0, upto=15)
+    a.sync(a.item(b"u0", CARD + b"ORG:o\n", cid(CARD), seq=16), room=0, upto=16)
+    (row,) = storage.scan("conflicts", "", ("ada",))
+    assert row["uid"] == b"u0" and row["names"] == "*"
+    assert storage.get("versions", [("ada", row["pos"])])[0]["body"] == NEW
+
+
+def test_a_handset_that_sends_all_of_it_again_goes_on(hub):
+    """It had missed the reply: its first page ends with that ack too."""
+    service, storage, _ = hub
+    a = sealed_image(hub)
+    again = [a.item(b"u%d" % i, NEW, cid(CARD), seq=12 + i) for i in range(2)]
+    reply, _ = a.sync(*again, a.item(b"p", CARD, seq=15), room=0, upto=15)
+    assert reply.ack == 15
+    reply, _ = a.sync(a.item(b"last", CARD, seq=90), upto=90)
+    assert not reply.flags and reply.ack == 90 and not storage.counts("conflicts")

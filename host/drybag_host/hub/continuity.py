@@ -21,6 +21,7 @@ class Continuity:
     def __init__(self, storage):
         self._storage = storage
         self._doubts = OrderedDict()  # stream: (ack then, {(kind, uid): seq})
+        self._given = set()  # streams in doubt that were given that ack, for what they sent since
 
     def is_broken(self, stream, request, items):
         """True if this journal lacks what it sent before."""
@@ -29,20 +30,34 @@ class Continuity:
             sent = self._sent(key, request.acked, stream["ack"])
             self._doubts[key] = stream["ack"], sent
             if len(self._doubts) > MOST:
-                self._doubts.popitem(last=False)
+                self._forget(next(iter(self._doubts)))
         ack, missing = self._doubts.get(key, (0, None))
-        if request.acked == ack and missing is not None:  # an old request had come late
-            del self._doubts[key]
-            return False
         if missing is None:
+            return False
+        if request.acked == ack and key not in self._given:  # an old request had come late
+            self._forget(key)
             return False
         for item in items:
             if item.number >= missing.get((item.kind, item.uid), item.number + 1):
                 del missing[item.kind, item.uid]
         if missing and not request.room:  # more pages come
             return False
-        del self._doubts[key]
+        self._forget(key)
         return bool(missing)
+
+    def gave(self, key, ack):
+        """Note that a request was given `ack`. A page that ends with just the ack there was makes
+        nobody know it: what was sent before may lack all the same."""
+        if self._doubts.get(key, (0,))[0] == ack > 0:
+            self._given.add(key)
+
+    def proves(self, key):
+        """True if an ack that this stream shows is word of a reply that came in time."""
+        return key not in self._given
+
+    def _forget(self, key):
+        del self._doubts[key]
+        self._given.discard(key)
 
     def _sent(self, key, low, high):
         """{(kind, uid): newest seq} of what was sent after `low`, up to `high`."""

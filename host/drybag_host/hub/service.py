@@ -137,6 +137,7 @@ class Service:
         ack = request.upto if len(take) == len(items) else items[len(take)].number - 1
         if taken.set_back or doubtful:
             ack = 0
+        self.continuity.gave(key, ack)
         moved = taken.agrees and self._acknowledge(log, taken, key, ack, hashes)
         if taken.agrees and request.room and not taken.set_back:
             stream["told"] = max(stream["told"], request.acked)  # all that it has came by now
@@ -186,7 +187,7 @@ class Service:
         stream["told"] = told = max(stream["told"], self.told.get(key, 0))
         if request.acked < told:
             return True
-        if request.acked == stream["ack"]:
+        if request.acked == stream["ack"] and self.continuity.proves(key):
             marks = self.storage.scan("marks", "", key, (told,), 1)
             # one that missed a reply may be an old image: told stays until all that it has came
             if not marks or marks[0]["ack"] == request.acked:
