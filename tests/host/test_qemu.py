@@ -172,19 +172,24 @@ def test_a_long_boot_says_how_it_stands(board, monkeypatch, capsys):
     settings(board, boot_s=2)
     assert main(["qemu", "start", "q"]) == 12
     said = capsys.readouterr().err
-    assert 2 <= said.count("qemu:q boots for") <= 6 and "POWERON_RESET" in said
+    assert 2 <= said.count("qemu:q has been booting for") <= 6 and "POWERON_RESET" in said
     assert board.is_powered
-    board.power_off()
+    board.stop()
+    for wrong in ("0", "x", "1e9"):
+        assert main(["qemu", "start", "q", "--boot", wrong]) == 2
     monkeypatch.delenv("DRYBAG_STAND_IN")
-    settings(board, boot_s=60)
+    assert main(["qemu", "start", "q", "--boot", "60"]) == 0
+    assert QemuBoard("q").settings["boot_s"] == 60
+    board.power_off()
     board.power_on()
+    capsys.readouterr()
     assert main(["status", "qemu:q"]) == 0
-    assert "qemu:q boots for" in capsys.readouterr().err
+    assert "qemu:q has been booting for" in capsys.readouterr().err
     board.power_off()
     board.power_on()
     told = []
     open_console("qemu:q", told.append).close()
-    assert "the last one took" in told[0]
+    assert "the last time" in told[0]
 
 
 def test_ctrl_c_while_it_boots(board, monkeypatch, capsys):

@@ -25,7 +25,7 @@ PROGRAM = "qemu-system-xtensa"
 # flash. Without tb-size (MiB of translated code) QEMU takes over 1 GB of memory.
 OPTIONS = ("-accel", "tcg,thread=multi,tb-size=64")
 _NO_WATCHDOG = "driver=timer.esp32.timg,property=wdt_disable,value=true"  # it knows host time
-BOOT_S = 600  # on a busy computer; a first boot formats
+BOOT_S = 1200  # on a busy computer; a first boot formats
 _REAL_BOOT_S = 2.0  # what a board takes to its prompt
 _MOST_PACE = 60.0
 _START_HINT = "'drybag qemu start NAME' starts a board"
@@ -72,7 +72,7 @@ class QemuBoard(VirtualBoard):
     @classmethod
     def create(cls, name, board="esp32-generic", home=None, micropython=None, image=None,
                program=PROGRAM, machine=None, rom=None, network=None, options=None,
-               boot_s=BOOT_S, pace=None):  # fmt: skip
+               boot_s=None, pace=None):  # fmt: skip
         """A new board with a new flash, not started.
 
         `micropython`: a Stock, with `image` None; `image`: use this flash, as it is. `program`,
@@ -87,7 +87,7 @@ class QemuBoard(VirtualBoard):
                 "board": model.name, "program": program, "machine": machine or model.chip,
                 "rom": rom, "network": network, "chip": model.chip,
                 "options": list(OPTIONS if options is None else options),
-                "flash_bytes": model.flash_bytes, "boot_s": boot_s, "pace": pace,
+                "flash_bytes": model.flash_bytes, "boot_s": boot_s or BOOT_S, "pace": pace,
                 "image": _new_image(folder, model, home, micropython, image),
             }  # fmt: skip
             write_json(folder / "qemu.json", settings)
@@ -154,8 +154,8 @@ class QemuBoard(VirtualBoard):
                 raise LinkTimeout(
                     "qemu:%s: no prompt %d s after power-on; it said: %s"
                     % (self.name, on_s, last),
-                    "more time: drybag qemu create --boot; all it said: %s"
-                    % (self.folder / "console.log"),
+                    "it goes on; more time: drybag qemu start %s --boot SECONDS; all it said: %s"
+                    % (self.name, self.folder / "console.log"),
                 )
             if tell and not booted and on_s > tell_at_s:
                 tell(self._boots(on_s, last))
@@ -183,8 +183,10 @@ class QemuBoard(VirtualBoard):
     def _boots(self, on_s, last):
         """A line about the boot under way."""
         took_s = self.boot_took_s
-        before = ", the last one took %d s" % took_s if took_s else ""
-        return "qemu:%s boots for %d s%s; it said: %s" % (self.name, on_s, before, last)
+        before = " (%d s the last time)" % took_s if took_s else ""
+        return "qemu:%s has been booting for %d s%s; it said: %s" % (
+            self.name, on_s, before, last,
+        )  # fmt: skip
 
     def _saved(self):
         return read_json(self.folder / "state.json", {})
@@ -199,6 +201,10 @@ class QemuBoard(VirtualBoard):
     def _no_power(self):
         return "'%s' %s" % (self.name, "has no power" if self._saved().get("started")
                             else "is not started")  # fmt: skip
+
+    def set_boot_s(self, seconds):
+        """How long a boot may take, from now on."""
+        write_json(self.folder / self.settings_file, {**self.settings, "boot_s": seconds})
 
     # -- power --------------------------------------------------------------------------------
     def start(self):

@@ -30,7 +30,8 @@ def add_parser(sub):
         help="MicroPython's stock firmware (without it: the newest in Drybag's cache)",
     )  # fmt: skip
     _add_machine(create)
-    verbs.leaf("start", "start a board and wait for its prompt", _start)
+    start = verbs.leaf("start", "start a board and wait for its prompt", _start)
+    _add_boot(start, "from now on (as it was made)")
     verbs.power(_power)
     verbs.common("cut the power; it stays stopped", "print the URL of its serial line")
 
@@ -43,12 +44,9 @@ def _add_machine(create):
     machine.add_argument(
         "--network", metavar="NIC", help="a network card, as behind -nic: user,model=open_eth"
     )
+    _add_boot(machine, "(1200)")
     machine.add_argument(
-        "--boot", type=int, default=600, metavar="SECONDS",
-        help="how long a boot may take on this computer (%(default)s)",
-    )  # fmt: skip
-    machine.add_argument(
-        "--pace", type=float, metavar="N",
+        "--pace", type=_pace, metavar="N",
         help="how many times slower than a board it is: all patience is so much longer (as "
         "measured at each boot)",
     )  # fmt: skip
@@ -57,6 +55,27 @@ def _add_machine(create):
         help="a word for QEMU's command line, once for each: --option=-accel "
         "--option=tcg,thread=single; without any: -accel tcg,thread=multi,tb-size=64",
     )  # fmt: skip
+
+
+def _add_boot(parser, end):
+    parser.add_argument(
+        "--boot", type=_boot, metavar="SECONDS",
+        help="how long a boot may take on this computer, " + end,
+    )  # fmt: skip
+
+
+def _boot(text):
+    value = int(text)
+    if not 1 <= value <= 86400:
+        raise ValueError(text)
+    return value
+
+
+def _pace(text):
+    value = float(text)
+    if not 1 <= value <= 1000:
+        raise ValueError(text)
+    return value
 
 
 def _create(args):
@@ -84,6 +103,8 @@ def _start(args):
     from drybag_host.board import open_console
 
     board = args.verbs.board(args)
+    if args.boot:
+        board.set_boot_s(args.boot)
     board.start()
     args.out.say("waiting for its prompt, at most %d s" % board.settings["boot_s"])
     try:
