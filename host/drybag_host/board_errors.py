@@ -26,6 +26,7 @@ class NameTaken(EmulatorError):
 
 class AlreadyRunning(EmulatorError):
     exit_code = 31
+    hint = "use it as it is, or cut its power first: drybag emu power NAME off"
 
 
 class NotRunning(EmulatorError):

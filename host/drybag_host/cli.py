@@ -13,6 +13,7 @@ import pkgutil
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 
 from drybag.errors import DrybagError
@@ -108,16 +109,19 @@ _FEW = 15
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps descriptions of one paragraph; text with line breaks of its own stays as it is."""
+    """Wraps paragraphs; examples and tables, which are indented, stay as they are."""
 
     def __init__(self, prog):
         columns = shutil.get_terminal_size().columns
         super().__init__(prog, max_help_position=26, width=min(columns, 100) - 2)
 
     def _fill_text(self, text, width, indent):
-        if "\n" in text:
-            return super()._fill_text(text, width, indent)
-        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+        return "\n\n".join(
+            super(Formatter, self)._fill_text(part, width, indent)
+            if "\n " in part
+            else argparse.HelpFormatter._fill_text(self, part, width, indent)
+            for part in text.rstrip().split("\n\n")
+        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -165,7 +169,15 @@ def _near(word, known):
 
 def exit_code_table():
     """The exit codes as text, one a line, for `drybag --help`."""
-    rows = ["  %3d  %-14s %s" % row for row in EXIT_CODES]
+    width = max(len(name) for _, name, _ in EXIT_CODES)
+    columns = min(shutil.get_terminal_size().columns, 100) - 2
+    rows = [
+        textwrap.fill(
+            what, columns, initial_indent="  %3d  %-*s  " % (code, width, name),
+            subsequent_indent=" " * (width + 9),
+        )
+        for code, name, what in EXIT_CODES
+    ]  # fmt: skip
     return "exit codes:\n" + "\n".join(rows)
 
 
@@ -301,8 +313,20 @@ def _stoppable():
             signal.signal(number, signal.SIG_DFL)
 
 
+def _open_standard_streams():
+    """Where stdin, stdout or stderr is closed it leads nowhere, and no file takes its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main(argv=None):
     """Run one command line; returns its exit code."""
+    _open_standard_streams()
     argv = sys.argv[1:] if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

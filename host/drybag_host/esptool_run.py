@@ -268,6 +268,7 @@ class _Progress:
         self._tell = tell
         self._total = sum(size for _, size in sizes)
         self._piece = 0
+        self._done = 0
 
     def line(self, text):
         """True if this was a line about progress."""
@@ -277,12 +278,11 @@ class _Progress:
         at = int(found[1], 16)
         for index in range(self._piece, len(self._sizes)):
             address, size = self._sizes[index]
-            if address <= at <= address + size:
-                self._piece = index
+            done = sum(size for _, size in self._sizes[:index]) + at - address
+            # where a piece ends that is written last, another may have begun
+            if address <= at <= address + size and done >= self._done:
+                self._piece, self._done = index, done
+                if self._tell:
+                    self._tell(done, self._total)
                 break
-        else:
-            return True
-        if self._tell:
-            before = sum(size for _, size in self._sizes[: self._piece])
-            self._tell(before + at - self._sizes[self._piece][0], self._total)
         return True

@@ -196,7 +196,9 @@ def finish(reading, result):
         hint = "--keep-unreadable keeps such pieces verbatim as notes"
     if result is None:
         if reading.problems:
-            raise BadInput("nothing in these files could be read; nothing was sent")
+            error = BadInput("nothing in these files could be read; nothing was sent")
+            error.hint = "name .vcf, .ics, .jpg, .png, .gif or .webp files"
+            raise error
         raise BadInput("these files hold no records; nothing was sent")
     full = [item for item in result.failed if isinstance(item.error, NoSpace)]
     if full:

@@ -167,3 +167,14 @@ def test_a_console_that_does_not_open_says_why(port, kind, says):
     with pytest.raises(kind) as failed:
         open_console(port)
     assert says in failed.value.hint and "close the program" not in failed.value.hint
+
+
+def test_progress_never_goes_back_where_a_piece_before_the_others_is_written_last():
+    """The first sector of an application ends where its second begins."""
+    told = []
+    progress = esptool_run._Progress(
+        ((0x11000, 0x2000), (0x10000, 0x1000)), lambda done, total: told.append(done)
+    )
+    for at in (0x11000, 0x12000, 0x13000, 0x10000, 0x11000):
+        assert progress.line("Writing at 0x%08x ..." % at)
+    assert told == [0, 0x1000, 0x2000, 0x2000, 0x3000]

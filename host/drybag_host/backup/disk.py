@@ -67,6 +67,8 @@ def make_dirs(path, mode=0o777):
     with explained(path):
         if os.path.isdir(path):
             return
+        if os.path.exists(path):
+            raise HostFile("%s is a file" % path, "name a folder")
         parent = os.path.dirname(os.path.abspath(path))
         make_dirs(parent)
         with contextlib.suppress(FileExistsError):

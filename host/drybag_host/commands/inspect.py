@@ -1,5 +1,7 @@
 """`drybag inspect`: what stands on a flash, as tables and as a picture."""
 
+import shutil
+
 from drybag_host.targets import add_link_options, add_speed
 
 ORDER = 52
@@ -81,8 +83,10 @@ def _print(args, found):
         facts.append(("journal", "cannot be opened: %s" % found.problem))
     out.facts(found.path, facts)
     letters = "".join(CELLS[kind][0] for kind in found.cells)
-    for at in range(0, len(letters), COLUMNS):
-        out.line("%5d  %s" % (at, letters[at : at + COLUMNS]))
+    fits = shutil.get_terminal_size().columns >= COLUMNS + 7
+    wide = COLUMNS if fits else COLUMNS // 2
+    for at in range(0, len(letters), wide):
+        out.line("%5d  %s" % (at, letters[at : at + wide]))
     out.line()
     for kind, (letter, _, words) in CELLS.items():
         if found.counts.get(kind):
