@@ -52,3 +52,45 @@ def _step(j, rng, uids, n):
         batch = [b"b%05d-%d" % (n, i) for i in range(rng.randrange(2, 6))]
         j.batch([("put", layout.NOTE, uid, text(n, 90)) for uid in batch])
         uids.extend(batch)
+
+
+def small_pim(paired):
+    """(bytes of a partition, {(kind, uid): {seq: body, None for a deletion}}): all that was
+    written, in three segments, shut down. `paired`: with a hub, which has none of it yet."""
+    flash, written = Flash(16), {}
+    j = flash.mount()
+    if paired:
+        j.set_agreed(0)
+
+    def put(n, size, *, seed=0):
+        uid = b"n%d" % n * (1 + n % 3 * 8)
+        body = text(n + seed, size)
+        seq = j.put(layout.NOTE, uid, body)
+        written.setdefault((layout.NOTE, uid), {})[seq] = body
+
+    def delete(n):
+        uid = b"n%d" % n * (1 + n % 3 * 8)
+        written[layout.NOTE, uid][j.delete(layout.NOTE, uid)] = None
+
+    for n in range(14):
+        put(n, 30 + 20 * (n % 4))
+    for n in range(0, 14, 2):
+        put(n, 60 + 60 * (n % 3), seed=100)
+    for n in (1, 2, 7, 11):
+        delete(n)
+    uids = [b"n%d" % n * (1 + n % 3 * 8) for n in (3, 4, 5)]
+    bodies = [text(n + 200, 60) for n in (3, 4)]
+    last = j.batch([("put", layout.NOTE, uid, body) for uid, body in zip(uids, bodies)]  # noqa: B905
+                   + [("delete", layout.NOTE, uids[2])])  # fmt: skip
+    for back, uid, body in zip((2, 1, 0), uids, [*bodies, None], strict=True):
+        written[layout.NOTE, uid][last - back] = body
+    put(2, 40, seed=300)
+    put(6, 400, seed=300)
+    for n in range(20, 60):
+        put(n, 30 + n)
+    for n in (20, 24, 28):
+        put(n, 50, seed=400)
+    delete(32)
+    j.close()
+    assert len(flash.numbers()) == 3
+    return bytes(flash.memory), written

@@ -164,6 +164,10 @@ class Index:
         """Kind of the record; see `is_pending` for whether it is there."""
         return kind_of(self._buckets[slot >> 16][slot & 0xFFFF])
 
+    def key(self, slot):
+        """The hash of the record's key, as key_hash makes it."""
+        return self._buckets[slot >> 16][slot & 0xFFFF] & 0xFFFFFC00
+
     def is_pending(self, slot):
         """True for a pending tombstone's slot."""
         return not self._buckets[slot >> 16][slot & 0xFFFF] & 7

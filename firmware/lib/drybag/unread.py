@@ -86,20 +86,12 @@ class Unread:
             self._count(where, found)
 
     def _count(self, where, found):
-        """Its record is the one of those it may name that its numbers follow; with two of them
-        nobody can say which."""
         entry, uids = found
-        index, h, slots = self._log.index, 0, []
-        for uid in uids:
-            this = key_hash(entry.kind, uid, entry.salt)
-            slot = index.find(this, entry.kind)
-            if slot < 0:
-                slot = index.find_pending(this, entry.kind)
-            if slot >= 0 and slot not in slots and self._follows(entry, uid, slot):
-                slots.append(slot)
-                h = this
-        if len(slots) != 1:
+        index = self._log.index
+        chosen = whose(entry, uids, lambda uid: self._older(entry, uid))
+        if chosen is None:
             return
+        h = index.key(chosen)
         if entry.is_kept():
             apply_one(index, pending_tag(h, entry.kind, entry.units & 7), entry.seq, where)
         elif entry.op == layout.OP_DELETE:
@@ -108,26 +100,31 @@ class Unread:
             blobs = 8 if entry.nblobs else 0
             apply_one(index, h | entry.units << 4 | blobs | entry.kind, entry.seq, where)
 
-    def _follows(self, entry, uid, slot):
-        """True if the version (or pending tombstone) in this slot is of `uid`, and `entry` comes
-        next after it."""
-        log, where = self._log, self._log.index.where(slot)
+    def _older(self, entry, uid):
+        """(slot, seq, op, rev) of what stands for the record of that uid, the live version or a
+        pending tombstone; None without."""
+        index = self._log.index
+        this = key_hash(entry.kind, uid, entry.salt)
+        slot = index.find(this, entry.kind)
+        if slot < 0:
+            slot = index.find_pending(this, entry.kind)
+        if slot < 0:
+            return None
+        log, where = self._log, index.where(slot)
         sector, position = log.sectors.get(where >> 6, -1), where & 63
-        if sector < 0 or log.index.seq(slot) >= entry.seq:  # a copy has the seq of its original
-            return False
+        if sector < 0:
+            return None
         older, uids = self._entry, (uid,)
         if not segment.read_entry(log.device, sector, position, self._scratch, older):
             self._load(where >> 6)
             if not segment.repair_entry(self._image, position, self._scratch, older):
                 found = shown(self._image, position, log.epoch)
                 if not found:
-                    return False
+                    return None
                 older, uids = found
         if older is self._entry and older.uid(self._scratch) != uid or uid not in uids:
-            return False
-        if older.op == layout.OP_DELETE:
-            return entry.op != layout.OP_DELETE and entry.rev == 1
-        return entry.rev == min(older.rev + 1, _LAST_REV)
+            return None
+        return slot, index.seq(slot), older.op, older.rev
 
     def _load(self, number):
         if self._of != number:
@@ -158,6 +155,30 @@ class Unread:
             segment.rebuild_page(self._image, 0, 1)
             header = layout.parse_log_header(self._image)
         return header.next_seq if header else 0
+
+
+def whose(entry, uids, older):
+    """Whose version `entry` is, that cannot be read and shows these uids: the one record whose
+    version it follows. None if there is no such record, or two: then nobody can say.
+
+    `older(uid)`: None, or (a name of the record, seq, op, rev) of its live version, or of its
+    tombstone if that is kept for the hub.
+    """
+    found = []
+    for uid in uids:
+        version = older(uid)
+        if version and version[0] not in found and _follows(entry, *version[1:]):
+            found.append(version[0])
+    return found[0] if len(found) == 1 else None
+
+
+def _follows(entry, seq, op, rev):
+    """True if `entry` comes next after such a version."""
+    if seq >= entry.seq:  # a copy has the seq of its original
+        return False
+    if op == layout.OP_DELETE:
+        return entry.op != layout.OP_DELETE and entry.rev == 1
+    return entry.rev == min(rev + 1, _LAST_REV)
 
 
 def shown(image, position, epoch, by_parity=True):

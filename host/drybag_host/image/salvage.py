@@ -1,13 +1,15 @@
 """Salvage, second half: which of the entries found are the records. Pure decisions.
 
-Of each record the version with the highest seq counts, tombstones included. Apart go: batches
-that nothing proves finished, what stands in segments that count no more, and versions of which
-a newer one was seen that cannot be read.
+Of each record the version with the highest seq counts, tombstones included; also one that cannot
+be read: whose it is decides drybag.unread, as it does at a boot. Apart go: batches that nothing
+proves finished, what stands in segments that count no more, and versions of which a newer one,
+or a deletion, was seen that cannot be read.
 """
 
 import hashlib
+from functools import partial
 
-from drybag import layout
+from drybag import layout, unread
 from drybag.index import key_hash
 from drybag.layout import Record
 
@@ -81,31 +83,86 @@ def decide(scan, epoch, blobs):
         for item in sector.entries:
             if item.op == layout.OP_INDEX:
                 continue
-            stale = item.seq < floor if not sector.number else (
-                sector.number < first or sector.number in gone
-            )
-            if stale:
+            if _is_stale(sector, item, first, gone, floor):
                 apart.append(("in a segment that counts no more", item))
             else:
                 _keep(counted, item)
-    listed = _checkpoint(sectors)
-    finished, waiting = _batches(counted, listed)
+    whole = {item.seq for item in counted.values()}
+    for sector in sectors:
+        for item in sector.damaged + _surely_written(sector, headers, gone):
+            if item.seq not in whole and not _is_stale(sector, item, first, gone, floor):
+                _keep(counted, item)
+    finished, waiting = _batches(list(counted.values()), _checkpoint(sectors))
     apart += [("of a batch that nothing proves finished", item) for item in waiting]
     out.last_seq = max((item.seq for item in counted.values()), default=0)
-    newest = {}
-    for item in finished:
-        if item.op != layout.OP_COMMIT and item.kind != layout.SETTING:
-            newest[item.kind, item.uid] = item
-            _add(out, item, blobs)
     _missing_segments(out, headers, sectors, first, gone)
-    _note_damage(out, sectors, newest, blobs, gone, first)
+    newest = _take(out, finished, blobs)
+    for item in waiting:
+        if item.shows and item.kind != layout.SETTING:
+            _note_unread(out, item, None)
+    _note_harmed(out, sectors, first, gone)
     live = [s for s in sectors if s.number >= max(first, 1) and s.number not in gone]
     _note_listed(out, _checkpoint(live), newest)
-    if out.lost or any(not s.number for s in sectors):
-        _keep_apart(out, apart, newest, blobs)
-    else:
-        _keep_apart(out, [a for a in apart if a[0].startswith("of a batch")], newest, blobs)
+    if not out.lost and all(s.number for s in sectors):
+        apart = [a for a in apart if a[0].startswith("of a batch")]
+    _keep_apart(out, apart, newest, blobs)
+    out.doubtful.sort(key=lambda pair: pair[1].seq)
     return out
+
+
+def _is_stale(sector, item, first, gone, floor):
+    """True if the entry's segment counts no more."""
+    if not sector.number:
+        return item.seq < floor
+    return sector.number < first or sector.number in gone
+
+
+def _surely_written(sector, headers, gone):
+    """What cannot be read behind all that is whole in a sector, if the next segment says that its
+    number was used up: else it is one cut short, or the flash did not take it."""
+    following = min((n for n in headers if n > sector.number and n not in gone), default=0)
+    if not sector.number or not following:
+        return []
+    header = headers[following]
+    if (header.resume or following) - 1 > sector.number:
+        return []  # what came next is missing
+    return [item for item in sector.last if item.seq < header.next_seq]
+
+
+def _take(out, finished, blobs):
+    """{key: newest version} of entries by seq; fills `out` with their records."""
+    newest = {}
+    missing = any(row["what"] == "segments" for row in out.lost)
+    for item in finished:
+        if item.op == layout.OP_COMMIT or item.kind == layout.SETTING:
+            continue
+        key = item.kind, item.uid
+        if item.shows:
+            key = unread.whose(item, item.shows, partial(_older, newest, item, missing))
+            _note_unread(out, item, key)
+        elif not _add(out, item, blobs):
+            item = item._replace(shows=(item.uid,))
+        if key:
+            newest[key] = item
+    for key, item in newest.items():
+        if item.shows:
+            _demote(out, key, item)
+    return newest
+
+
+def _older(newest, item, missing, uid):
+    """What `item` may be a newer version of: see unread.whose. Where segments are missing the
+    versions in between may have stood there: then any higher revision follows."""
+    older = newest.get((item.kind, uid))
+    if older is None:
+        return None
+    deleted = older.op == layout.OP_DELETE
+    if deleted and not older.flags & layout.F_KEEP:
+        return None
+    rev = older.rev
+    if missing and not deleted and rev < item.rev:
+        rev = item.rev - 1
+    return (item.kind, uid), older.seq, older.op, rev
 
 
 def _keep(counted, item):
@@ -146,7 +203,7 @@ def _batches(counted, listed):
     Proof is a COMMIT, a checkpoint that lists the entry, or another call's entry less than 64
     seqs later: after a batch that failed, and after a cut, the writer skips 64.
     """
-    ordered = sorted(counted.values(), key=lambda item: (item.seq, item.op == layout.OP_COMMIT))
+    ordered = sorted(counted, key=lambda item: (item.seq, item.op == layout.OP_COMMIT))
     finished, waiting = [], []
     proof, own = None, ()
     for item in reversed(ordered):
@@ -166,15 +223,17 @@ def _batches(counted, listed):
 
 
 def _add(out, item, blobs):
+    """False if the record's text is not to be had."""
     record = _record(item, blobs)
     if record is not None:
         out.versions.append(record)
-        return
+        return True
     out.lost.append(
         {"what": "body", "kind": layout.KIND_NAMES[item.kind], "uid": _text(item.uid),
          "seq": item.seq, "problem": "its text is a blob that is not complete",
          "blob": item.blobs[0].hex()}
     )  # fmt: skip
+    return False
 
 
 def _record(item, blobs):
@@ -196,7 +255,9 @@ def _keep_apart(out, apart, newest, blobs):
         if item.op not in (layout.OP_PUT, layout.OP_PUT_BIG) or item.kind == layout.SETTING:
             continue
         known = newest.get((item.kind, item.uid))
-        if (known and known.seq >= item.seq) or (item.kind, item.uid, item.seq) in seen:
+        if item.shows or (known and not known.shows and known.seq >= item.seq):
+            continue  # nothing to keep, or there is a newer one
+        if (item.kind, item.uid, item.seq) in seen:
             continue
         seen.add((item.kind, item.uid, item.seq))
         record = _record(item, blobs)
@@ -229,33 +290,40 @@ def _missing_segments(out, headers, sectors, first, gone):
         )  # fmt: skip
 
 
-def _note_damage(out, sectors, newest, blobs, gone, first):
-    """Entries seen but not readable; an older version of one is doubtful, not the record."""
+def _note_unread(out, item, key):
+    """An entry that cannot be read, of record `key`; None if nobody can say of which."""
+    what = "a deletion" if item.op == layout.OP_DELETE else "an entry"
+    row = {"what": "entry", "kind": layout.KIND_NAMES.get(item.kind, "?"),
+           "uid": _text(key[1] if key else item.uid), "seq": item.seq, "offset": item.place,
+           "problem": what + " that cannot be read"}  # fmt: skip
+    if not key:
+        row["problem"] += ", and nobody can say surely of which record"
+        row["shows"] = [_text(uid) for uid in item.shows]
+    out.lost.append(row)
+
+
+def _note_harmed(out, sectors, first, gone):
     for sector in sectors:
         if sector.number in gone or 0 < sector.number < first:
             continue
-        for damage in sector.damaged:
-            if damage.kind == layout.SETTING:
-                continue
-            known = newest.get((damage.kind, damage.uid))
-            if known and known.seq >= damage.seq:
-                continue
+        for place in sector.harmed:
             out.lost.append(
-                {"what": "entry", "kind": layout.KIND_NAMES.get(damage.kind, "?"),
-                 "uid": _text(damage.uid), "seq": damage.seq, "offset": damage.place,
-                 "problem": "an entry that cannot be read"}
+                {"what": "bytes", "segment": sector.number, "offset": place,
+                 "problem": "what stood here cannot be read, nor what it was"}
             )  # fmt: skip
-            if known:
-                _demote(out, damage.kind, damage.uid)
 
 
-def _demote(out, kind, uid):
+def _demote(out, key, item):
+    """The readable versions of a record whose newest cannot be read are no record: apart."""
+    why = "a deletion of it was seen, change %d, that cannot be read whole"
+    if item.op != layout.OP_DELETE:
+        why = "a newer version was seen, change %d, that cannot be read"
     keep = []
     for record in out.versions:
-        if (record.kind, record.uid) == (kind, uid) and not record.deleted:
-            out.doubtful.append(("a newer version was seen that cannot be read", record))
-        else:
+        if (record.kind, record.uid) != key:
             keep.append(record)
+        elif not record.deleted:
+            out.doubtful.append((why % item.seq, record))
     out.versions = keep
 
 

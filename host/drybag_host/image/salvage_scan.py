@@ -8,19 +8,25 @@ elsewhere; without any prefix the epoch is worked out from the entries' own CRCs
 from binascii import crc32
 from collections import Counter, namedtuple
 
-from drybag import layout, segment
+from drybag import layout, segment, unread
 from drybag.layout import ENTRY_BYTES, SECTOR, UNIT, Entry, unit_offset
 
+# `shows`: of an entry that cannot be read, the uids it may be of; `body` and `blobs` are not known
 Found = namedtuple(
-    "Found", "op flags seq stamp kind uid parent blobs body rev number place first salt"
-)
-Damage = namedtuple("Damage", "kind uid seq number place")
+    "Found", "op flags seq stamp kind uid parent blobs body rev number place first salt shows",
+    defaults=((),),
+)  # fmt: skip
 _OPS = (layout.OP_PUT, layout.OP_PUT_BIG, layout.OP_DELETE, layout.OP_COMMIT, layout.OP_INDEX)
 _VOTES = 2
 
 
 class Sector:
-    """A log sector: `number` 0 and `header` None where they are gone; `place` in the file."""
+    """A log sector: `number` 0 and `header` None where they are gone; `place` in the file.
+
+    `entries`: what is whole. `damaged`: what cannot be read though its header can; `last`: such
+    a one behind all that is whole, which may never have been finished. `harmed`: where it begins
+    that not even a header reads.
+    """
 
     def __init__(self, place, epoch, number, header):
         self.place = place
@@ -29,6 +35,8 @@ class Sector:
         self.header = header
         self.entries = []
         self.damaged = []
+        self.last = []
+        self.harmed = []
         self.complete = True
 
 
@@ -159,7 +167,7 @@ def read_entries(image, sector):
                 segment.rebuild_page(variant, row, columns)
                 _collect(variant, scratch, entry, sector, found, taken)
     sector.entries = [found[position] for position in sorted(found)]
-    _note_damage(image, sector, entry, taken, end)
+    _note_damage(image, sector, taken)
     if sector.header and sector.header.copy_units:
         sector.complete = _copy_complete(image, sector.header, end)
 
@@ -212,19 +220,33 @@ def _rest_is_blank(image, taken):
     )
 
 
-def _note_damage(image, sector, entry, taken, end):
-    """Headers of entries that read and whose payload does not, before the last whole entry."""
-    for position in range(1, end):
-        if position in taken or position in (15, 31, 47):
-            continue
+def _note_damage(image, sector, taken):
+    """What stands between the whole entries, and the first of what stands behind them."""
+    last, run = max(taken, default=0), False
+    for position in range(1, 64):
         unit = image[unit_offset(position) :][:UNIT]
-        if unit == layout.BLANK or not entry.parse(unit) or entry.op not in _OPS[:3]:
+        if position in (15, 31, 47):
             continue
-        uid = bytes(unit[ENTRY_BYTES : ENTRY_BYTES + entry.uid_len])
-        if entry.kind == layout.SETTING:
-            uid = b""
+        if position in taken or unit == layout.BLANK:
+            run = False
+            continue
+        shown = unread.shown(image, position, sector.epoch)
         place = sector.place + unit_offset(position)
-        sector.damaged.append(Damage(entry.kind, uid, entry.seq, sector.number, place))
+        if shown:
+            item = _unread(*shown, sector.number, place)
+            (sector.damaged if position < last else sector.last).append(item)
+        elif not run and position < last:
+            sector.harmed.append(place)
+        run = True
+
+
+def _unread(entry, uids, number, place):
+    if entry.kind == layout.SETTING:
+        uids = [b""]
+    return Found(
+        entry.op, entry.flags, entry.seq, entry.stamp, entry.kind, uids[0], 0, (), b"",
+        entry.rev, number, place, 0, entry.salt, tuple(uids),
+    )  # fmt: skip
 
 
 def _copy_complete(image, header, end):
