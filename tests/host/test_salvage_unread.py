@@ -107,3 +107,16 @@ def test_two_units_of_a_column(paired):
                                                for b in memory[at : at + size])  # fmt: skip
             hidden += compare(memory, written)
     assert hidden > 20
+
+
+def test_a_large_text_of_which_a_piece_is_gone_hides_the_older_one():
+    flash = Flash(24)
+    j = flash.mount()
+    j.put(layout.NOTE, b"a", b"old")
+    j.put(layout.NOTE, b"a", bytes(5000))
+    j.close()
+    chunk = next(at for at in range(0, len(flash.memory), SECTOR)
+                 if flash.memory[at : at + 4] == b"\x53\xdb\x01\x02")  # fmt: skip
+    live, apart, _, lost = salvaged(bytes(spoiled(flash.memory, [(chunk, SECTOR)], 1)))
+    assert not live and apart == {(layout.NOTE, b"a"): {1}}
+    assert [(row["what"], row["uid"]) for row in lost] == [("body", "a")]
