@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drybag.errors import FormatNewer, NotFound
-from drybag_host.errors import NoSuchTarget, Usage
-from drybag_host.hub import checking, offsite, segments
+from drybag_host.errors import HostFile, NoSuchTarget, Usage
+from drybag_host.hub import checking, offsite, segments, stats
 from drybag_host.hub.blobstore import MemoryBlobs
 from drybag_host.hub.memory import MemoryStorage
 from drybag_host.hub.objects import RemoteFailed, open_objects
@@ -220,13 +220,32 @@ def test_a_blob_that_is_lost_here_does_not_hold_up_the_rest(tmp_path):
     name = next(life.blobs.names())
     del life.blobs._whole[name.hex()]
     ship(life, url)
-    assert [row["what"] for row in life.storage.scan("audits")] == ["offsite-blob"]
+    assert [row["what"] for row in life.storage.scan("audits")] == [offsite.NOT_SHIPPED]
+    assert any("not off-site: 1 photo:" in a for a in stats.collect(life.storage, 1)["alarms"])
     again, report = restored(url)
     assert len(report.findings) == 1 and name.hex() in report.findings[0]
     mine, theirs = life.rows(), again.rows()
     assert name in [row["sha"] for row in mine.pop("blobs")]
     assert name not in [row["sha"] for row in theirs.pop("blobs")]  # handsets are asked for it
     assert theirs == mine
+
+
+@pytest.mark.parametrize("error", (RemoteFailed("no network"), HostFile("too many open files")))
+def test_a_blob_that_cannot_be_read_just_now_is_waited_for(tmp_path, monkeypatch, error):
+    """Nothing counts as off-site whose photo is not there."""
+    life = Life().write(3, blob=True)
+    place = "dir:%s" % tmp_path
+
+    def fails(sha):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(life.blobs, "read", fails)
+        with pytest.raises(type(error)):
+            ship(life, place)
+    assert not shipped_lsn(life.storage) and not life.storage.counts("audits")
+    ship(life, place)
+    assert restored(place)[1].findings == []
 
 
 def packed(place_url, monkeypatch):

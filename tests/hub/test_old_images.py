@@ -5,6 +5,7 @@ from hub_kit import Device, make_hub, roles, shown
 
 from drybag import syncwire
 from drybag.layout import CONTACT, content_id
+from drybag_host.hub import continuity
 
 CARD = b"VERSION:3.0\nFN:Ada\nTEL:1\n"
 NEW = CARD + b"NOTE:1\n"
@@ -126,6 +127,20 @@ def test_a_page_that_ends_with_an_ack_proves_nothing(hub, pages):
         assert reply.ack == seq and not reply.flags & syncwire.SET_BACK
     reply, _ = a.sync(a.item(b"last", CARD, seq=90), upto=90)
     assert reply.flags & syncwire.SET_BACK
+
+
+def test_how_much_is_looked_through_has_an_end(hub, monkeypatch):
+    """Else one handset could keep the hub busy with requests that remember nothing."""
+    monkeypatch.setattr(continuity, "MOST_SENT", 512)
+    service, storage, _ = hub
+    a = Device(service)
+    for page in range(6):
+        a.sync(*[a.item(b"u%d" % (100 * page + i), CARD) for i in range(100)], keep=page < 5)
+    a.acked, a.ack_check, looked = 0, syncwire.NO_CHECK, []
+    real = storage.scan
+    monkeypatch.setattr(storage, "scan", lambda *a, **k: looked.append(1) or real(*a, **k))
+    reply, _ = a.sync(a.item(b"new", CARD))
+    assert reply.flags & syncwire.SET_BACK and len(looked) < 12
 
 
 def test_an_edit_behind_such_a_page_takes_nothing_back(hub):

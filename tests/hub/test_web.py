@@ -1,5 +1,6 @@
 """The owner's pages: what they show, who sees them, what their forms do; and in a real browser."""
 
+import asyncio
 import io
 import re
 import shutil
@@ -12,8 +13,9 @@ from hub_process import PASSWORD, HubProcess
 from starlette.testclient import TestClient
 
 from drybag.layout import CONTACT, EVENT, PHOTO, content_id
-from drybag_host.hub import accounts, web
-from drybag_host.hub.app import Hub, make_app
+from drybag_host.hub import accounts, ownerapi, web
+from drybag_host.hub.app import PASSWORDS, Hub, make_app
+from drybag_host.hub.refusals import Refused
 
 CARD = b"VERSION:3.0\nFN:Ada Lovelace\nTEL:+44 20 7946 0000\n"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -83,6 +85,27 @@ def test_a_wrong_password_is_told_and_slows_down(hub):
         answer = client.post("/login", data={"owner": "ada", "password": "wrong"})
         assert answer.status_code in (401, 429) and "Sign in" in answer.text
     assert answer.status_code == 429
+
+
+def test_wrong_passwords_at_once_are_as_slow_as_one_after_another(hub):
+    """None of them has failed yet when the last one comes."""
+    class Client:
+        host = "192.0.2.1"
+
+    class Request:
+        client = Client
+
+    async def guess(number):
+        try:
+            await ownerapi.log_in(hub, Request, "ada", "guess %d" % number)
+        except Refused as error:
+            return error.status
+
+    async def all_of_them():
+        return await asyncio.gather(*map(guess, range(30)))
+
+    statuses = asyncio.run(all_of_them())
+    assert statuses.count(401) <= 5 + PASSWORDS and statuses.count(429) >= 25 - PASSWORDS
 
 
 def test_after_the_login_only_pages_of_the_hub_come(hub):

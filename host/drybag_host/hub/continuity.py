@@ -13,6 +13,7 @@ __all__ = ["Continuity"]
 
 PAGE = 256
 MOST = 1000  # streams that are in doubt at once
+MOST_SENT = 20_480  # versions that are looked through: a page has some hundreds
 
 
 class Continuity:
@@ -28,6 +29,8 @@ class Continuity:
         key = (stream["device"], stream["epoch"], stream["life"])
         if request.acked < stream["ack"] and key not in self._doubts:
             sent = self._sent(key, request.acked, stream["ack"])
+            if sent is None:
+                return True
             self._doubts[key] = stream["ack"], sent
             if len(self._doubts) > MOST:
                 self._forget(next(iter(self._doubts)))
@@ -60,9 +63,10 @@ class Continuity:
         self._given.discard(key)
 
     def _sent(self, key, low, high):
-        """{(kind, uid): newest seq} of what was sent after `low`, up to `high`."""
+        """{(kind, uid): newest seq} of what was sent after `low`, up to `high`; None if that is
+        more than replies can have been missed for."""
         newest, after = {}, (low, "\U0010ffff")
-        while True:
+        for _ in range(MOST_SENT // PAGE):
             rows = self._storage.scan("versions", "stream", key, after, PAGE)
             for row in rows:
                 if row["seq"] <= high and row["role"] != QUARANTINE:
@@ -70,3 +74,4 @@ class Continuity:
             if len(rows) < PAGE or rows[-1]["seq"] > high:
                 return newest
             after = (rows[-1]["seq"], rows[-1]["owner"], rows[-1]["pos"])
+        return None

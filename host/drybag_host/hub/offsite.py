@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 
-from drybag.errors import DrybagError
+from drybag.errors import BadBlob, DrybagError, NotFound
 from drybag_host.hub import segments
 from drybag_host.hub.blobstore import open_blobs
 from drybag_host.hub.objects import RemoteFailed, open_objects
@@ -26,6 +26,7 @@ ROWS = 2000  # of one segment, more where one commit has more
 PACK = 500  # single segments that are put together: a store lists and reads many files slowly
 PACE_S = 0.7  # between segments, unless an ack waits for one
 LEASE_S = 12
+NOT_SHIPPED = "offsite-blob"  # an audit: a photo is lost here, so the copy has not got it either
 BACKOFF_S = (1.0, 60.0)
 POLL_S = 0.2
 LSN, STATE, STATUS, LEASE = "offsite_lsn", "offsite_state", "offsite_status", "offsite_lease"
@@ -199,8 +200,8 @@ class Offsite(threading.Thread):
             return
         try:
             data = self.blobs.read(sha)
-        except DrybagError as error:  # one lost blob must not keep all the rest at home
-            self._audit("offsite-blob", "not shipped: %s" % error)
+        except (NotFound, BadBlob) as error:  # a lost blob must not keep all the rest at home
+            self._audit(NOT_SHIPPED, "not shipped: %s" % error)
             return
         self._remote.put(sha, data)
 

@@ -19,17 +19,22 @@ MOST_POSITION = 1 << 62
 async def log_in(hub, request, name, password):
     """The token of a new session. Raises WrongSecret, Busy: after wrong ones it takes longer."""
     keys = hub.attempts.keys(name, request.client.host if request.client else "")
-    wait_s = hub.attempts.wait_s(*keys)
-    if wait_s:
-        raise Busy("too many wrong passwords", int(wait_s + 1), status=429)
+    _check_attempts(hub, keys)
     try:
         async with hub.passwords:
+            _check_attempts(hub, keys)  # many may have come at once, and waited here
             row = await in_thread(accounts.check_password, hub.storage, name, password)
     except WrongSecret:
         hub.attempts.failed(*keys)
         raise
     hub.attempts.passed(keys[0])
     return hub.sessions.issue(row)
+
+
+def _check_attempts(hub, keys):
+    wait_s = hub.attempts.wait_s(*keys)
+    if wait_s:
+        raise Busy("too many wrong passwords", int(wait_s + 1), status=429)
 
 
 def owner_of(hub, request):

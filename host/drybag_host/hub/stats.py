@@ -2,6 +2,7 @@
 
 from drybag_host.hub import accounts, offsite, owneractions, ownerviews
 from drybag_host.hub.storage import hub_id
+from drybag_host.output import count_text
 
 __all__ = ["BACKUP_COMPARED", "OLD_BACKUP_MS", "backup_state", "clock_behind_s", "collect",
            "offsite_state"]  # fmt: skip
@@ -28,6 +29,7 @@ def collect(storage, now_ms):
         "held": sum(len(owneractions.held(storage, name)) for name in names),
         "conflicts": sum(len(owneractions.conflicts(storage, name)) for name in names),
         "quarantined": [a for a in audits if a["what"] == "quarantine"],
+        "lost_blobs": [a["detail"] for a in audits if a["what"] == offsite.NOT_SHIPPED],
         "backup": backup_state(storage, now_ms),
         "offsite": offsite_state(storage),
         "devices": [_device(storage, row) for row in accounts.devices(storage)],
@@ -99,6 +101,9 @@ def _alarms(found, now_ms):
     if found["quarantined"]:
         out.append("%d versions are in quarantine: a handset sent two for one seq"
                    % len(found["quarantined"]))  # fmt: skip
+    if found["lost_blobs"]:
+        out.append("lost or damaged here, and not off-site: %s: drybag hub verify"
+                   % count_text(len(found["lost_blobs"]), "photo"))  # fmt: skip
     if found["held"]:
         out.append("%d deletions wait for a word: drybag hub held list" % found["held"])
     return out
