@@ -38,6 +38,8 @@ def explained(path):
         if is_disk_full(error):
             raise HostDiskFull("the disk is full while writing %s" % where) from error
         hint = owner_hint(where) if isinstance(error, PermissionError) else ""
+        if error.errno == errno.EROFS:
+            hint = "name a place elsewhere: nothing can be written there"
         reason = os.strerror(error.errno or errno.EIO)
         raise HostFile("%s: %s" % (where, reason), hint) from error
 
