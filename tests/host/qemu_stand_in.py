@@ -4,7 +4,8 @@ It runs the handset's application on CPython over the real journal, on the flash
 `-drive if=mtd` names. Serial line: the socket of `-chardev`; monitor: that of `-qmp`. What comes
 before the prompt is lost, and SIGKILL ends it in the middle of whatever it does.
 
-DRYBAG_STAND_IN: `mute` never prints a prompt, `refuses` ends at once with a message.
+DRYBAG_STAND_IN: `mute` never prints a prompt, `refuses` ends at once with a message, `no-rom` a
+little later.
 """
 
 import json
@@ -147,6 +148,8 @@ def main():
     monitor = Monitor(path)
     line.read(0.5)  # the first client has just come, or nobody listens
     line.write(b"ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x12\r\n")
+    if mode == "no-rom":
+        raise SystemExit("Error: -bios argument not set, and ROM code binary not found")
     booted = time.monotonic() + BOOT_S
     while mode == "mute" or time.monotonic() < booted:
         line.read(0.02)  # lost: nothing listens yet

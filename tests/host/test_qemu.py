@@ -264,8 +264,21 @@ def test_a_program_that_refuses_or_is_not_there(program, small, board, monkeypat
         board.start()
     assert not board.is_running
     other = QemuBoard.create("o", small, image=board.image, program="/nonexistent/qemu")
-    with pytest.raises(EmulatorError, match="nonexistent"):
+    with pytest.raises(EmulatorError, match="nonexistent/qemu: No such file") as failed:
         other.start()
+    assert "Traceback" not in str(failed.value)
+
+
+def test_a_program_that_ends_later(board, monkeypatch, capsys):
+    monkeypatch.setenv("DRYBAG_STAND_IN", "no-rom")
+    for words in (["qemu", "start", "q"], ["status", "qemu:q"]):
+        assert main(words) == 18
+        said = capsys.readouterr().err
+        assert "ROM code binary not found" in said and "--rom DIR" in said
+    monkeypatch.delenv("DRYBAG_STAND_IN")
+    assert main(["qemu", "start", "q"]) == 0
+    board.power_off()
+    assert main(["status", "qemu:q"]) == 13
 
 
 def test_one_flash_is_not_for_two_boards(board, small, program):

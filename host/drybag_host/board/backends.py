@@ -26,6 +26,7 @@ from drybag_host.errors import LinkError, LinkLost, NoSuchTarget, PortBusy
 _CHUNK_BYTES = 4096
 _CONNECT_S = 10
 _URL_POLL_S = 0.02
+_END_S = 1.0
 
 
 class SerialConsole:
@@ -186,6 +187,7 @@ def _open_emulated(target, _tell):
 
 def _open_qemu(target, tell):
     board = QemuBoard(target.partition(":")[2])
+    board.check_alive()
     if board.is_running and not board.is_powered:
         raise LinkLost("%s has no power" % target)
     try:
@@ -196,6 +198,10 @@ def _open_qemu(target, tell):
     try:
         console.unread = board.await_prompt(console.read, tell)
         console.pace = board.pace
+    except LinkLost:
+        console.close()
+        board.check_alive(_END_S)
+        raise
     except BaseException:
         console.close()
         raise

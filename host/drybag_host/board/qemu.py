@@ -2,7 +2,8 @@
 
 `$DRYBAG_HOME/qemu/NAME/`: qemu.json (settings), flash.bin, efuse.bin, lock (held by QEMU while
 the board has power), pid, state.json (started? at which port? ready?), log (what QEMU itself
-said), console.log (what the board said since its power-on). Power off is SIGKILL.
+said), console.log (what the board said since its power-on), cut (its power was cut). Power off
+is SIGKILL.
 """
 
 import contextlib
@@ -41,7 +42,10 @@ if os.fork():
 os.setsid()
 with open("pid", "w") as file:
     file.write(str(os.getpid()))
-os.execvp(sys.argv[1], sys.argv[1:])
+try:
+    os.execvp(sys.argv[1], sys.argv[1:])
+except OSError as error:
+    sys.exit("%s: %s" % (sys.argv[1], error.strerror))
 """
 
 
@@ -198,6 +202,23 @@ class QemuBoard(VirtualBoard):
             text = ""
         return text[-500:] or "it gave no reason"
 
+    def check_alive(self, wait_s=0.0):
+        """Raises EmulatorError if QEMU has ended by itself, not by `power_off`.
+
+        `wait_s`: how long it may take to end, after its line has broken.
+        """
+        deadline = time.monotonic() + wait_s
+        while self.is_powered and time.monotonic() < deadline:
+            time.sleep(0.01)
+        was_cut = (self.folder / "cut").exists()
+        if self._saved().get("started") and not was_cut and not self.is_powered:
+            raise EmulatorError(
+                "QEMU of '%s' has ended by itself: %s" % (self.name, self._log()),
+                "drybag qemu start %s; if it ends again at once: does it find the chip's ROM "
+                "(drybag qemu create --rom DIR), and a machine %s?"
+                % (self.name, self.settings["machine"]),
+            )
+
     def _no_power(self):
         return "'%s' %s" % (self.name, "has no power" if self._saved().get("started")
                             else "is not started")  # fmt: skip
@@ -237,6 +258,7 @@ class QemuBoard(VirtualBoard):
         """SIGKILL, whatever it is doing. Raises NotRunning."""
         if not self.is_powered:
             raise NotRunning(self._no_power(), _START_HINT)
+        (self.folder / "cut").touch()
         with contextlib.suppress(ProcessLookupError):
             os.kill(int((self.folder / "pid").read_text()), signal.SIGKILL)
         deadline = time.monotonic() + 5
@@ -289,7 +311,7 @@ class QemuBoard(VirtualBoard):
         with open(self.folder / "lock", "r+b") as held, self.open_image() as image:
             if not lock(held, wait_s=0.1):
                 raise AlreadyRunning("'%s' has power already" % self.name)
-            for name in ("qmp", "console.log"):
+            for name in ("qmp", "console.log", "cut"):
                 (self.folder / name).unlink(missing_ok=True)
             with open(self.folder / "log", "wb") as log:
                 subprocess.run(
