@@ -198,22 +198,46 @@ def unread(variants, position, found):
     return None
 
 
-def walk(sector, epoch, next_seq):
-    """Entries, whole or not, of a segment; `next_seq`: of the next header, None for the tail."""
-    position, out, last_whole, variants = 1, [], 0, [sector]
+def mended(sector, epoch):
+    """A tail without a SEAL: the units of each entry that one rebuilt row makes whole put back."""
+    position = 1
+    while position < 64:
+        found = entry(sector, position, epoch)
+        if not (found and found.whole) and sector[offset(position) :][:64] != b"\xff" * 64:
+            for row in range(15):
+                variant = rebuilt(sector, row, 3)
+                found = entry(variant, position, epoch)
+                if found and found.whole:
+                    out = bytearray(sector)
+                    for p in positions(position)[: found.units]:
+                        out[offset(p) : offset(p) + 64] = variant[offset(p) :][:64]
+                    sector = bytes(out)
+                    break
+        position = behind(position, found.units if found and found.whole else 1)
+    return sector
+
+
+def walk(sector, epoch, next_seq, read=None):
+    """Entries, whole or not, of a segment; `next_seq`: of the next header, None for the tail,
+    which is `sector` healed and `read` as it was."""
+    position, out, last_whole, variants = 1, [], 0, []
     ends = [e.op for _, e in whole_entries(sector, epoch)]
     sealed = next_seq is not None or SEAL in ends[-1:]
+    if not sealed:
+        sector = mended(sector, epoch)
     while position < 64:
         if next_seq is not None and sector[offset(position) :][:64] == b"\xff" * 64:
             break
-        found = [entry(sector, position, epoch)]
-        if not (found[0] and found[0].whole):
-            if len(variants) == 1:
-                variants += [rebuilt(sector, row, 3) for row in range(15)]
+        whole, found = entry(sector, position, epoch), []
+        if not (whole and whole.whole):
+            if not variants:
+                rows = range(15) if sealed else ()
+                variants = [sector] + [rebuilt(sector, row, 3) for row in rows]
+                others = [read or sector] + [rebuilt(read or sector, row, 3) for row in rows]
             found = [entry(variant, position, epoch) for variant in variants]
-        whole = next((e for e in found if e and e.whole), None)
-        some = len(found) if sealed else 1
-        use = whole or unread(variants[:some], position, found[:some])
+            tried = [entry(variant, position, epoch) for variant in others]
+            whole = next((e for e in tried if e and e.whole), None) if sealed else None
+        use = whole or unread(variants, position, found)
         if use:
             out.append(use)
         if whole:
@@ -322,13 +346,14 @@ def read_all(image):
     if tail is None:
         return {}, {}, chunks
     number, head, sector = tail
+    read = logs[number]
     entries, counted = [], chosen(logs, number, head)
     for at, n in enumerate(counted):
         behind_it = logs[counted[at + 1]] if at + 1 < len(counted) else sector
         following = header(behind_it) or header(rebuilt(behind_it, 0, 1))
         next_seq = following.next_seq if following else 0
         entries += walk(logs[n], epoch, next_seq)
-    return *apply(entries + walk(sector, epoch, None)), chunks
+    return *apply(entries + walk(sector, epoch, None, read)), chunks
 
 
 def _records(live, chunks):

@@ -61,6 +61,8 @@ def recover(log):
             log.writer.used = layout.DATA_UNITS - layout.units_left(end)
         _let_go(log)
     else:
+        segment.mend(log.image, log.scratch, log.entry)  # its parity ends with it
+        end = segment.survey(log.image, log.scratch, log.entry)[1]
         number = _copy_tail(log, tail, end, report)
         log.skip_seqs(_SEQ_GAP)
     _replay_image(log, number, end, report)
@@ -402,9 +404,11 @@ def _replay_image(log, number, end, report):
     log.pending = None
     expected = 1
     for position in segment.parse(log.image, log.scratch, log.entry, 1, True):
+        following = segment.after(position, log.entry.units)
         if position != expected:
             replay.unread().gap(number, expected, position, report["clean"])
-        expected = segment.after(position, log.entry.units)
+            segment.find_entry(log.image, position, log.scratch, log.entry)
+        expected = following
         replay.apply(number << 6 | position)
     report["replayed_entries"] += replay.entries
 

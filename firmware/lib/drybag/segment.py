@@ -289,6 +289,33 @@ def repair_entry(image, position, scratch, entry):
     return False
 
 
+def mend(image, scratch, entry):
+    """Put back into a whole-sector image what more than one harmed page took: each entry that
+    some rebuilt page makes intact, of those whose column has its parity."""
+    position = 1
+    while position < 64:
+        offset, parity = unit_offset(position), 15 * 256 + (position >> 4) * UNIT
+        units = 1
+        for _ in parse(image, scratch, entry, position):
+            units = entry.units
+            break
+        else:
+            harmed = position < 47 and layout.BLANK not in (
+                bytes(image[offset : offset + UNIT]), bytes(image[parity : parity + UNIT]),
+            )  # fmt: skip
+            if harmed and repair_entry(image, position, scratch, entry):
+                units = entry.units
+                _put_units(image, position, units, scratch)
+        position = after(position, units)
+
+
+def _put_units(image, position, units, data):
+    for i in range(units):
+        offset = unit_offset(position)
+        image[offset : offset + UNIT] = data[i * UNIT : (i + 1) * UNIT]
+        position = next_position(position)
+
+
 def new_buffers():
     """(sector image, scratch for one entry, entry): allocate once."""
     return bytearray(SECTOR), bytearray(layout.MAX_ENTRY_UNITS * UNIT), Entry()

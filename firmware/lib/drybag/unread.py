@@ -55,14 +55,24 @@ class Unread:
 
     def gap(self, number, position, end, sealed):
         """The same for what no entry was found in, of the tail in `log.image`: whole ones stand
-        behind it. Unless it is sealed, a copy has taken its place, whose parity knows nothing."""
-        log = self._log
-        log.note_damage(number, position)  # a cut can only harm what is last
+        behind it. Unless it is sealed, a copy has taken its place: all that parity gives is in
+        the image, and the copy's parity knows nothing."""
+        log, noted = self._log, False
         while position < end:
+            if sealed:
+                self._load(number)
+                if segment.find_entry(self._image, position, log.scratch, log.entry):
+                    following = segment.after(position, log.entry.units)
+                    self._replay.take(number << 6 | position)
+                    position, noted = following, False
+                    continue
             found = shown(log.image, position, log.epoch, sealed)
             if found:
                 log.note_damage(number, position, found[0])
                 self.take(number << 6 | position, found)
+            elif not noted:
+                log.note_damage(number, position)  # a cut can only harm what is last
+            noted = True
             position = layout.next_position(position)
 
     def take(self, where, found):
