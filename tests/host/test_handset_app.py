@@ -40,6 +40,9 @@ class ChipTime:
     def time(self):
         return self.set_s + self.now_ms // 1000
 
+    def sleep_us(self, us):
+        assert us > 0
+
     def gmtime(self, seconds):
         return (2000, 1, 1, 0, 0, 0, 0, seconds)
 

@@ -16,7 +16,7 @@ from drybag.port import const, random_u32
 
 _Y2024 = 757382400
 _FIFO_BYTES = const(128)
-_ROOM_BYTES = const(64)
+_ROOM_BYTES = const(96)  # each look at the register costs heap: its numbers are no small ones
 _SLOW_BAUD = const(115200)
 _CAUSES = {1: "power on", 2: "hard reset", 3: "watchdog", 4: "deep sleep", 5: "soft reset"}
 
@@ -31,7 +31,7 @@ class Board:
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
         self._one = bytearray(1)
-        self._status = 0
+        self._status = self._byte_us = 0
         self._epoch = 0 if time.gmtime(0)[0] == 2000 else 946684800
         self._started_s = time.time()
 
@@ -92,10 +92,12 @@ class Board:
             room = _FIFO_BYTES - (machine.mem32[self._status] >> 16 & 0xFF)
             if room >= least:
                 return room
+            time.sleep_us((least - room) * self._byte_us)
 
     def set_baud(self, baud):
         machine.UART(0, baudrate=baud)
         self._status = _uart_status(self.model()) if baud > _SLOW_BAUD else 0
+        self._byte_us = 10000000 // baud
 
     # -- storage and clock --------------------------------------------------------------------
     def partition(self):
