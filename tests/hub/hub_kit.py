@@ -26,11 +26,11 @@ class DictBlobs:
     def __init__(self):
         self.parts = {}
 
-    def have(self, sha):
+    def have(self, sha, who=""):
         data, complete = self.parts.get(sha, (b"", False))
         return len(data), complete
 
-    def append(self, sha, size, offset, chunks):
+    def append(self, sha, size, offset, chunks, who=""):
         data = self.parts.get(sha, (b"", False))[0]
         assert offset == len(data)
         data += b"".join(chunks)

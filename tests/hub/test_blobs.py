@@ -50,6 +50,17 @@ def test_a_blob_goes_in_and_comes_out(blobs):
     assert blobs.read(NAME) == PHOTO
 
 
+def test_nobody_completes_what_somebody_else_began(blobs):
+    assert blobs.append(NAME, len(PHOTO), 0, [PHOTO[:-1]], "ada1") == len(PHOTO) - 1
+    assert blobs.have(NAME, "bob2") == blobs.have(NAME) == (0, False)
+    assert blobs.have(NAME, "ada1") == (len(PHOTO) - 1, False)
+    with pytest.raises(WrongOffset):
+        blobs.append(NAME, len(PHOTO), len(PHOTO) - 1, [PHOTO[-1:]], "bob2")
+    assert blobs.append(NAME, len(PHOTO), 0, [b"x" * 9], "bob2") == 9  # harms bob alone
+    assert blobs.append(NAME, len(PHOTO), len(PHOTO) - 1, [PHOTO[-1:]], "ada1") == len(PHOTO)
+    assert blobs.read(NAME) == PHOTO and list(blobs.names()) == [NAME]
+
+
 def test_an_empty_blob_is_a_blob(blobs):
     name = sha256(b"").digest()
     assert blobs.append(name, 0, 0, []) == 0

@@ -1,17 +1,20 @@
 """How often somebody may ask; who shares a batch; what a token is good for."""
 
+import hashlib
 import threading
 
 import pytest
-from hub_kit import Clock, add_owner
+from hub_kit import Clock, add_owner, make_hub
 
 from drybag.errors import BadInput, NotFound
 from drybag_host.hub import accounts
+from drybag_host.hub.blobstore import MemoryBlobs
 from drybag_host.hub.group import Committer
 from drybag_host.hub.limits import Attempts, Buckets
 from drybag_host.hub.memory import MemoryStorage
-from drybag_host.hub.refusals import Revoked, WrongSecret
+from drybag_host.hub.refusals import NotThere, Revoked, WrongOffset, WrongSecret
 from drybag_host.hub.sessions import Sessions
+from drybag_host.hub.uploads import Uploads
 
 
 def test_buckets_fill_up_again():
@@ -168,3 +171,23 @@ def test_tokens_end_with_the_password_and_forms_belong_to_tokens():
     accounts.set_password(storage, "ada", "battery staple")
     with pytest.raises(WrongSecret):
         sessions.check(token)
+
+
+# --- photos of others ------------------------------------------------------------------------
+
+
+def test_the_end_of_a_photo_gives_no_right_to_it():
+    """Ada's link broke; bob knows the photo's name and how its file ends."""
+    photo = bytes(range(256)) * 9
+    name = hashlib.sha256(photo).digest()
+    service, _, _ = make_hub()
+    service.blobs = MemoryBlobs()
+    uploads = Uploads(service)
+    uploads.add("ada", name, len(photo), 0, photo[:-1])
+    assert uploads.state("bob", name) == (0, False) and service.partial("bob", name) == 0
+    with pytest.raises(WrongOffset):
+        uploads.check("bob", name, len(photo), len(photo) - 1, 1)
+    assert service.partial("ada", name) == len(photo) - 1
+    uploads.add("ada", name, len(photo), len(photo) - 1, photo[-1:])
+    with pytest.raises(NotThere):
+        uploads.read("bob", name, 0)

@@ -126,6 +126,14 @@ def test_an_owner_sees_their_own_records_only(hub, page, device):
     assert page.get("/record/contact/c2VjcmV0").status_code == 404
 
 
+def test_a_device_of_no_possible_name_is_not_there(hub):
+    client = TestClient(make_app(hub), "https://hub", raise_server_exceptions=False)
+    said = client.post("/v1/owner/login", json={"owner": "ada", "password": PASSWORD}).json()
+    for name in ("a%00", "%C3%BC", "%7F"):
+        head = {"Authorization": "Bearer " + said["token"]}
+        assert client.get("/v1/owner/devices/" + name, headers=head).status_code == 404
+
+
 def test_a_new_password_ends_the_session(hub, page):
     accounts.set_password(hub.storage, "ada", "another one")
     assert "Sign in" in page.get("/").text

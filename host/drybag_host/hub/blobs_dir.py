@@ -62,11 +62,11 @@ class DirBlobs(BlobStore):
             except FileNotFoundError:
                 return None
 
-    def _partial(self, name):
-        return self._file_size(self._part(name)) or 0
+    def _partial(self, part):
+        return self._file_size(self._part(part)) or 0
 
-    def _append(self, name, size, offset, chunks):
-        part = self._part(name)
+    def _append(self, name, part, size, offset, chunks):
+        part = self._part(part)
         with self._held(part, name) as file:
             have = os.fstat(file.fileno()).st_size
             if have > size:

@@ -49,13 +49,13 @@ class S3Blobs(BlobStore):
                 end = offset + size
         return out, end
 
-    def _partial(self, name):
-        return self._pieces(name)[1]
+    def _partial(self, part):
+        return self._pieces(part)[1]
 
-    def _append(self, name, size, offset, chunks):
-        pieces, have = self._pieces(name)
+    def _append(self, name, part, size, offset, chunks):
+        pieces, have = self._pieces(part)
         if have > size:
-            self._drop(name)
+            self._drop(part)
             pieces, have = [], 0
         check_offset(offset, have)
         held = bytearray()
@@ -65,18 +65,18 @@ class S3Blobs(BlobStore):
                 if have + len(held) > size:
                     break
                 if len(held) >= PIECE_BYTES and have + len(held) < size:
-                    pieces.append((self._keep(name, have, held), 0))
+                    pieces.append((self._keep(part, have, held), 0))
                     have += len(held)
                     held = bytearray()
         except BaseException:
             if held:
-                self._keep(name, have, held)
+                self._keep(part, have, held)
             raise
         if have + len(held) < size:
             if held:
-                self._keep(name, have, held)
+                self._keep(part, have, held)
             return have + len(held)
-        self._finish(name, size, pieces, held)
+        self._finish(name, part, size, pieces, held)
         return size
 
     def _keep(self, name, offset, data):
@@ -84,7 +84,7 @@ class S3Blobs(BlobStore):
         self.objects.put(piece, bytes(data))
         return piece
 
-    def _finish(self, name, size, pieces, held):
+    def _finish(self, name, part, size, pieces, held):
         """All of it in memory (a blob has at most 16 MiB), checked, then one object."""
         data = bytearray()
         for piece, skip in pieces:
@@ -93,11 +93,11 @@ class S3Blobs(BlobStore):
         try:
             check_whole(name, size, len(data), sha256(data))
         except BaseException:
-            self._drop(name)
+            self._drop(part)
             raise
         self.objects.put(_place(name), bytes(data))
         if pieces:
-            self._drop(name)
+            self._drop(part)
 
     def _drop(self, name):
         for piece, _ in self.objects.list("partial/" + name):

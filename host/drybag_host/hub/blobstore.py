@@ -1,16 +1,16 @@
 """Blobs by their SHA-256: the interface of a blob store, and the one in memory.
 
     store = open_blobs("dir:PATH" | "s3://BUCKET/PREFIX?endpoint=URL" | "memory:")
-    store.have(sha)                         (bytes there, complete)
-    store.append(sha, size, offset, chunks) bytes there now; durable when it returns
+    store.have(sha, who)                    (bytes there, complete)
+    store.append(sha, size, offset, chunks, who)   bytes there now; durable when it returns
     store.open(sha, offset)                 iterator of bytes
     store.size(sha)                         bytes, None if it is not there (complete)
     store.names()                           every complete blob
     store.close()
 
 A name is 32 bytes, nothing else: no path comes from outside. A blob counts when its SHA-256 was
-checked over all of it. What arrived of one before a link broke is kept and continued. Errors:
-WrongOffset (not at the end of what is there), BadBlob (the bytes are not those of the name: the
+checked over all of it. What arrived of one before a link broke is kept and continued, for each
+`who` (letters and digits) apart: nobody completes what somebody else began. Errors: WrongOffset (not at the end of what is there), BadBlob (the bytes are not those of the name: the
 partial copy is dropped), TooLarge, BadInput, NotFound, StorageBusy (it is being written),
 HostDiskFull, HostFile, RemoteFailed.
 """
@@ -43,12 +43,12 @@ class BlobStore(Closing):
 
     url = ""
 
-    def have(self, sha):
+    def have(self, sha, who=""):
         """(bytes there, True if that is all of it)."""
         size = self.size(sha)
-        return (self._partial(_hex(sha)), False) if size is None else (size, True)
+        return (self._partial(_part(_hex(sha), who)), False) if size is None else (size, True)
 
-    def append(self, sha, size, offset, chunks):
+    def append(self, sha, size, offset, chunks, who=""):
         """Add pieces from `offset` on to a blob of `size` bytes; returns how much is there.
 
         An error of `chunks` passes through; what came before it is kept.
@@ -61,7 +61,7 @@ class BlobStore(Closing):
             if there != size:
                 raise BadBlob("blob %s has %d bytes, not %d" % (name[:12], there, size))
             return there
-        return self._append(name, size, offset, chunks)
+        return self._append(name, _part(name, who), size, offset, chunks)
 
     def put(self, sha, data):
         """A whole blob of which the bytes are here."""
@@ -85,11 +85,11 @@ class BlobStore(Closing):
     def names(self):
         raise NotImplementedError
 
-    def _partial(self, name):
-        """Bytes there of a blob that is not complete."""
+    def _partial(self, part):
+        """Bytes there of a blob that is not complete; part: see _part()."""
         raise NotImplementedError
 
-    def _append(self, name, size, offset, chunks):
+    def _append(self, name, part, size, offset, chunks):
         raise NotImplementedError
 
 
@@ -123,11 +123,11 @@ class MemoryBlobs(BlobStore):
     def names(self):
         return iter([bytes.fromhex(name) for name in sorted(self._whole)])
 
-    def _partial(self, name):
-        return len(self._parts.get(name, b""))
+    def _partial(self, part):
+        return len(self._parts.get(part, b""))
 
-    def _append(self, name, size, offset, chunks):
-        part = self._parts.setdefault(name, bytearray())
+    def _append(self, name, part_name, size, offset, chunks):
+        part = self._parts.setdefault(part_name, bytearray())
         if len(part) > size:
             part.clear()
         check_offset(offset, len(part))
@@ -137,7 +137,7 @@ class MemoryBlobs(BlobStore):
                 break
         with self._lock:
             if len(part) >= size:
-                del self._parts[name]
+                del self._parts[part_name]
                 check_whole(name, size, len(part), sha256(part))
                 self._whole[name] = bytes(part)
         return len(part)
@@ -155,6 +155,11 @@ def check_whole(name, size, found, digest):
         raise BadBlob("blob %s has more than the %d bytes announced" % (name[:12], size))
     if digest.hexdigest() != name:
         raise BadBlob("the bytes are not those of blob %s; send it again from 0" % name[:12])
+
+
+def _part(name, who):
+    """What is called what `who` sends of a blob, until it is complete."""
+    return "%s-%s" % (name, who) if who else name
 
 
 def missing(name):

@@ -103,7 +103,8 @@ async def enrol(hub, request):
 def _own_device(hub, request):
     row = owner_of(hub, request)
     name = request.path_params["device"]
-    device = hub.storage.get("devices", [(name,)])[0] if name.isascii() else None
+    known = name.isascii() and name.isalnum()  # what a store takes for text
+    device = hub.storage.get("devices", [(name,)])[0] if known else None
     if device is None or device["owner"] != row["owner"]:
         raise NotThere("no such device")
     return device

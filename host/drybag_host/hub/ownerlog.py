@@ -146,8 +146,9 @@ class OwnerLog:
         """A long body travels as a blob: have it there before a handset is told of it."""
         sha = hashlib.sha256(body).digest()
         if self.storage.get("blobs", [(self.owner, sha)])[0] is None:
-            if not self.blobs.have(sha)[1]:
-                self.blobs.append(sha, len(body), 0, [body])
+            have, complete = self.blobs.have(sha)  # of a hub that was killed in the middle
+            if not complete:
+                self.blobs.append(sha, len(body), have, [body[have:]])
             self.add_blob(sha, len(body))
 
     def add_blob(self, sha, size):

@@ -20,6 +20,7 @@ from drybag_host.hub.ownerlog import OwnerLog, version_of
 from drybag_host.hub.refusals import Revoked, Unsound, UpdateNeeded
 from drybag_host.hub.rules import EPOCH_S
 from drybag_host.hub.storage import Stale, hub_id
+from drybag_host.hub.uploads import sender
 
 __all__ = ["EPOCH_S", "Service", "Taken"]
 
@@ -213,7 +214,7 @@ class Service:
 
     def partial(self, owner, sha):
         """How many bytes of a blob this owner has sent so far."""
-        have, complete = self.blobs.have(sha)
+        have, complete = self.blobs.have(sha, sender(owner))
         return 0 if complete else have
 
     def _take_items(self, log, taken, items):

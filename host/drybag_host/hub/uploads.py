@@ -5,15 +5,21 @@ the store has them from somebody else is not told, and gives no right to them.
 """
 
 from collections import OrderedDict
+from hashlib import sha256
 
 from drybag.errors import BadBlob
 from drybag_host.hub import blobstore
 from drybag_host.hub.refusals import BadBlobSent, NotThere, TooMuch, WrongOffset
 
-__all__ = ["MAX_BLOB_BYTES", "Uploads"]
+__all__ = ["MAX_BLOB_BYTES", "Uploads", "sender"]
 
 MAX_BLOB_BYTES = blobstore.MAX_BLOB_BYTES
 MOST_PROOFS = 1000
+
+
+def sender(owner):
+    """Under what name a blob store keeps what an owner has sent of a blob so far."""
+    return sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 class Uploads:
@@ -37,7 +43,7 @@ class Uploads:
         row = self._storage.get("blobs", [(owner, sha)])[0]
         if row is not None:
             return row["size"], True
-        have, complete = self._blobs.have(sha)
+        have, complete = self._blobs.have(sha, sender(owner))
         return (self._proofs.get((owner, sha), 0), False) if complete else (have, False)
 
     def check(self, owner, sha, size, offset, length):
@@ -58,7 +64,7 @@ class Uploads:
         if self._blobs.have(sha)[1]:
             return self._prove(owner, sha, size, offset, data)
         try:
-            have = self._blobs.append(sha, size, offset, [data])
+            have = self._blobs.append(sha, size, offset, [data], sender(owner))
         except BadBlob as error:
             raise BadBlobSent("these bytes are not that blob: send it anew") from error
         except blobstore.WrongOffset as error:
