@@ -9,7 +9,7 @@ from handset.tasks import sleep_ms
 _QUIET_MS = const(5000)
 _SMALL_BYTES = const(512)
 _KEEP_OPEN_S = const(600)
-_KEEP_OPEN_BYTES = const(60000)
+_KEEP_OPEN_BYTES = const(60000)  # with less heap left free, TLS is not kept for the next sync
 _LEAST_BUFFER = const(4608)
 _MOST_BUFFER = const(24576)
 _AMPLE_BYTES = const(120000)

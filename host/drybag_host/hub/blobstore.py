@@ -10,7 +10,8 @@
 
 A name is 32 bytes, nothing else: no path comes from outside. A blob counts when its SHA-256 was
 checked over all of it. What arrived of one before a link broke is kept and continued, for each
-`who` (letters and digits) apart: nobody completes what somebody else began. Errors: WrongOffset (not at the end of what is there), BadBlob (the bytes are not those of the name: the
+`who` (letters and digits) apart: nobody completes what somebody else began. Errors:
+WrongOffset (not at the end of what is there), BadBlob (the bytes are not those of the name: the
 partial copy is dropped), TooLarge, BadInput, NotFound, StorageBusy (it is being written),
 HostDiskFull, HostFile, RemoteFailed.
 """
