@@ -96,7 +96,7 @@ def test_two_units_of_a_column(paired):
     rng, hidden = random.Random(7), 0
     pairs = [(column, *rows) for column in range(4)
              for rows in itertools.combinations(range(16), 2)]  # fmt: skip
-    for column, *rows in rng.sample(pairs, 90):
+    for column, *rows in rng.sample(pairs, 36):
         for number in range(1, 4):
             memory, where = bytearray(image), Flash(16, bytearray(image)).numbers()[number]
             size = UNIT if rng.random() < 0.2 else 1
@@ -106,7 +106,7 @@ def test_two_units_of_a_column(paired):
                 memory[at : at + size] = bytes(b ^ 1 << rng.randrange(8)
                                                for b in memory[at : at + size])  # fmt: skip
             hidden += compare(memory, written)
-    assert hidden > 20
+    assert hidden > 8
 
 
 def test_a_large_text_of_which_a_piece_is_gone_hides_the_older_one():
