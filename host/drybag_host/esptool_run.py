@@ -152,10 +152,7 @@ class Esptool:
         with tempfile.TemporaryDirectory(prefix="drybag-") as folder:
             words = ["write-flash", "--flash-mode", "keep", "--flash-freq", "keep",
                      "--flash-size", "keep"]  # fmt: skip
-            for address, data in pieces:
-                path = Path(folder) / ("%08x.bin" % address)
-                path.write_bytes(data)
-                words += [hex(address), str(path)]
+            words += self._as_files(folder, pieces)
             sizes = [(address, len(data)) for address, data in pieces]
             said = self._run(words, after, _Progress(sizes, progress))
         compared = said.count("Hash of data verified")
@@ -169,6 +166,26 @@ class Esptool:
         """Compare a file with the flash from `address` on, by the chip's MD5. NotVerified."""
         self._run(["verify-flash", "--flash-mode", "keep", "--flash-freq", "keep",
                    "--flash-size", "keep", hex(address), str(path)], after)  # fmt: skip
+
+    def differing(self, pieces, after="no-reset"):
+        """The addresses of those [(address, bytes)] that the flash does not hold, by its MD5s.
+
+        One run for all of them, whose files esptool keeps open: not more than a hundred or so.
+        """
+        with tempfile.TemporaryDirectory(prefix="drybag-") as folder:
+            words = ["verify-flash", "--flash-mode", "keep", "--flash-freq", "keep",
+                     "--flash-size", "keep"]  # fmt: skip
+            words += self._as_files(folder, pieces)
+            said, code = self._said(words, after)
+        if code:
+            error = self._error(said, code)
+            if not isinstance(error, NotVerified):
+                raise error
+        words = re.findall(r"^Verification (successful|failed) \(", said, re.MULTILINE)
+        if len(words) != len(pieces):  # whatever else it says: nothing counts as compared
+            words = ["failed"] * len(pieces)
+        found = zip(pieces, words, strict=True)
+        return [address for (address, _), word in found if word == "failed"]
 
     def erase(self, address, size, after="no-reset"):
         """Erase `size` bytes from `address`, both multiples of 4096."""
@@ -186,8 +203,24 @@ class Esptool:
                 process.terminate()
 
     # -- one run ------------------------------------------------------------------------------
+    def _as_files(self, folder, pieces):
+        """[(address, bytes)] as esptool's words, with a file in `folder` each."""
+        words = []
+        for address, data in pieces:
+            path = Path(folder) / ("%08x.bin" % address)
+            path.write_bytes(data)
+            words += [hex(address), str(path)]
+        return words
+
     def _run(self, words, after, progress=None):
         """All that esptool said. Raises what it failed with."""
+        said, code = self._said(words, after, progress)
+        if code:
+            raise self._error(said, code)
+        return said
+
+    def _said(self, words, after, progress=None):
+        """(all that esptool said, its exit code)."""
         head = ["--port", self.port, "--baud", str(self.baud), "--chip", self.chip,
                 "--before", self.before, "--after", after]  # fmt: skip
         process = self._process = subprocess.Popen(
@@ -206,9 +239,7 @@ class Esptool:
                 process.kill()
                 process.wait()
             process.stdout.close()
-        if code:
-            raise self._error(said, code)
-        return said
+        return said, code
 
     def _listen(self, process, progress):
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode

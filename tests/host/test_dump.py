@@ -71,6 +71,7 @@ def test_it_goes_on_where_it_stopped(sim, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         dumping.from_handset(session(sim), path, stop)
     assert not os.path.exists(path) and os.path.getsize(path + ".part") == 2 * 65536
+    assert {os.stat(path + end).st_mode & 0o777 for end in (".part", ".part.json")} == {0o600}
     with open(path + ".part", "r+b") as part:  # a crash of this computer kept only its length
         part.seek(65536)
         part.write(bytes(65536))
@@ -81,13 +82,14 @@ def test_it_goes_on_where_it_stopped(sim, tmp_path):
 
 def test_what_changes_meanwhile_is_read_again(sim, tmp_path):
     path = str(tmp_path / "pim.bin")
-    changed = []
+    changed, heard = [], []
 
     def change(done, total):
         if not changed:
             changed.append(sim.app.journal.put(1, b"late", b"VERSION:3.0\nFN:Late\n"))
 
-    dumping.from_handset(session(sim), path, change)
+    dumping.from_handset(session(sim), path, change, say=heard.append)
+    assert len(heard) == 1 and "beginning anew" in heard[0]
     assert (tmp_path / "pim.bin").read_bytes() == flash(sim)
     assert len(DumpSource(path).records()) == 21
 
@@ -193,6 +195,44 @@ def test_esptool_goes_on_where_it_was_stopped(small, pieces, tmp_path):
     assert digest == hashlib.sha256(pim_of(small)).hexdigest()
 
 
+def test_a_living_board_goes_on_though_it_ran_in_between(tmp_path, monkeypatch):
+    """Each end of a run starts the application, which writes: only what it wrote is read again."""
+    monkeypatch.setenv("DRYBAG_HOME", str(tmp_path / "home"))
+    board = EmulatedBoard.create("d", flash_steps.board_file(tmp_path, flash_steps.SMALL))
+    write_image(board, 0x90000, flash_steps.used_pim())
+    board.start()
+    path, read, heard = str(tmp_path / "out.bin"), [], []
+
+    def cable_breaks(*_):
+        raise LinkLost("cable")
+
+    def run(breaks=False):
+        with loader.open_loader("emu:d") as tool:
+            take = tool.read
+            monkeypatch.setattr(tool, "read", lambda at, n, *x: read.append(n) or take(at, n, *x))
+            if breaks:  # behind the last piece
+                monkeypatch.setattr(tool, "verify", cable_breaks)
+            done = dumping.from_loader(tool, path, say=heard.append)
+            return done, board.image.read_bytes()[0x90000:0x110000]
+
+    try:
+        with pytest.raises(LinkLost):
+            run(breaks=True)
+        (tmp_path / "a.vcf").write_text(
+            "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Written meanwhile\r\nEND:VCARD\r\n"
+        )
+        assert cli.main(["import", "emu:d", str(tmp_path / "a.vcf"), "--quiet"]) == 0
+        del read[:]
+        (size, _, resumed), now = run()
+    finally:
+        board.stop()
+    assert (tmp_path / "out.bin").read_bytes() == now and size == len(now)
+    assert resumed and 0x10000 <= sum(read[1:]) <= 0x40000, read  # [0] is the table
+    assert len(heard) == 1 and "524 KB kept" in heard[0], heard
+    assert len(DumpSource(path).records()) == 30
+    assert sum(b"Written meanwhile" in record.body for record in DumpSource(path).records()) == 1
+
+
 class BytesTool:
     """As Esptool for dumping, on a flash of bytes; `on_read(address)` may change them."""
 
@@ -209,6 +249,9 @@ class BytesTool:
         self.on_read(address)
         return data
 
+    def differing(self, pieces):
+        return [at for at, data in pieces if self.flash[at : at + len(data)] != data]
+
     def verify(self, address, path):
         with open(path, "rb") as file:
             data = file.read()
@@ -219,11 +262,20 @@ class BytesTool:
 @pytest.fixture
 def pieces(monkeypatch):
     monkeypatch.setattr(dumping, "LOADER_PIECE_BYTES", 0x10000)
+    monkeypatch.setattr(dumping, "KEPT_PIECE_BYTES", 0x4000)
+    monkeypatch.setattr(dumping, "_KEPT_PIECES", 3)
 
 
-def test_what_was_kept_and_is_no_longer_so_is_read_again(pieces, tmp_path):
+@pytest.mark.parametrize(
+    "changed, again",
+    [((0,), [0]), ((0x4000, 0x8123, 0x1C000), [0x4000, 0x1C000]),
+     (range(0, 0x20000, 0x1000), [0, 0x10000])],
+    ids=["one", "two places", "all"],
+)  # fmt: skip
+def test_what_was_kept_and_is_no_longer_so_is_read_again(pieces, tmp_path, changed, again):
     path = str(tmp_path / "out.bin")
-    tool = BytesTool()
+    read, heard = [], []
+    tool = BytesTool(read.append)
 
     def stop(done, total):
         if done > 0x10000:
@@ -232,9 +284,13 @@ def test_what_was_kept_and_is_no_longer_so_is_read_again(pieces, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         dumping.from_loader(tool, path, stop)
     assert os.path.getsize(path + ".part") == 0x20000
-    tool.flash[0x10000] ^= 1
-    assert not dumping.from_loader(tool, path)[2]
+    for at in changed:
+        tool.flash[0x10000 + at] ^= 1
+    del read[:]
+    assert dumping.from_loader(tool, path, say=heard.append)[2] is (len(changed) < 10)
+    assert read == [0x8000, *(0x10000 + at for at in again), 0x30000]
     assert (tmp_path / "out.bin").read_bytes() == tool.flash[0x10000:]
+    assert len(heard) == 1 and "131 KB kept" in heard[0]
 
 
 @pytest.mark.parametrize("changes, ends", [(2, True), (1000, False)])
@@ -243,7 +299,7 @@ def test_a_flash_that_changes_under_the_reading(pieces, tmp_path, changes, ends)
     left = [changes]
 
     def change(address):
-        if address >= 0x20000 and left[0]:
+        if address >= 0x10000 and left[0]:
             left[0] -= 1
             tool.flash[0x10000] = (tool.flash[0x10000] + 1) & 0xFF
 

@@ -86,7 +86,7 @@ def _by_firmware(args, target, path, whole):
     from drybag_host.targets import open_session
 
     with open_session(args, target, fault_ok=True) as session, _bar(args) as advance_to:
-        return dumping.from_handset(session, path, advance_to, whole)
+        return dumping.from_handset(session, path, advance_to, whole, args.out.say)
 
 
 def _by_loader(args, target, path, whole):
@@ -95,7 +95,7 @@ def _by_loader(args, target, path, whole):
     from drybag_host.image import dumping
 
     with open_loader(target, args.baud or BAUD) as tool, _bar(args) as advance_to:
-        return dumping.from_loader(tool, path, advance_to, whole)
+        return dumping.from_loader(tool, path, advance_to, whole, args.out.say)
 
 
 def _bar(args):

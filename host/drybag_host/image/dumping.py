@@ -17,20 +17,27 @@ from drybag_host.board_errors import BoardFileError, ImageProblem
 from drybag_host.errors import HostFile, LinkLost, LinkTimeout, NotVerified
 from drybag_host.image import partitions
 from drybag_host.linkline import Broken
+from drybag_host.output import size_text
 
 PIECE_SECTORS = 16
 LOADER_PIECE_BYTES = 512 * 1024  # a run of esptool costs 2 s, a piece 12 s at 460800 baud
+KEPT_PIECE_BYTES = 64 * 1024  # what was kept is compared in these; one is read in 1.4 s
+_KEPT_PIECES = 100  # compared in a run of esptool
 _ROUNDS = 4
 _TRIES = 6
 _LOADER_TRIES = 3
 
 
-def from_handset(session, path, advance_to=None, whole=False):
+def _unheard(text):
+    pass
+
+
+def from_handset(session, path, advance_to=None, whole=False, say=_unheard):
     """The `pim` (`whole`: all) of the flash of a handset whose firmware runs, into `path`.
 
-    (bytes, SHA-256 hex, resumed). If it was written to meanwhile it is read again. Raises
-    LinkError, NotVerified, HostFile, HostDiskFull; BadRequest of a firmware that gives no whole
-    flash.
+    (bytes, SHA-256 hex, resumed). If it was written to meanwhile it is read again; `say(text)`
+    is told. Raises LinkError, NotVerified, HostFile, HostDiskFull; BadRequest of a firmware that
+    gives no whole flash.
     """
     verb = p.READ_CHIP if whole else p.READ_FLASH
     size = int.from_bytes(_ask(session, verb, 0, 0), "little") * SECTOR
@@ -40,7 +47,7 @@ def from_handset(session, path, advance_to=None, whole=False):
     for _ in range(_ROUNDS):
         state = {"handset": session.info.id, "boot": session.info.raw.get("boot"),
                  "last_seq": session.hello().last_seq, "size": size, "whole": whole}  # fmt: skip
-        part, had = _open_part(path, state, PIECE_SECTORS * SECTOR, PIECE_SECTORS * SECTOR)
+        part, had = _open_part(path, state, say, PIECE_SECTORS * SECTOR, PIECE_SECTORS * SECTOR)
         resumed = resumed or had > 0
         with part:
             while part.tell() < size:
@@ -104,50 +111,76 @@ def _ask(session, verb, first, count):
     return session.attempt(lambda link: work(link._line))
 
 
-def from_loader(tool, path, advance_to=None, whole=False):
+def from_loader(tool, path, advance_to=None, whole=False, say=_unheard):
     """The `pim` (`whole`: all) of a flash by the chip's ROM loader, into `path`.
 
-    `tool`: an Esptool. (bytes, SHA-256 hex, resumed). What was kept of an earlier run, and the
-    whole at the end, are compared with the flash. Raises what Esptool raises, HostFile,
-    HostDiskFull; ImageProblem if the partition table shows no `pim`.
+    `tool`: an Esptool. (bytes, SHA-256 hex, resumed). A board whose dump is interrupted starts,
+    since a handset left dark would be taken for dead, and its recovery writes: what was kept is
+    compared with the flash piece by piece, what differs is read again (`say` is told), and at the
+    end one MD5 of the whole must fit. Raises what Esptool raises, HostFile, HostDiskFull;
+    ImageProblem if the partition table shows no `pim`.
     """
     chip = tool.identify()
     address, size = (0, chip.flash_bytes) if whole else _pim(tool)
-    state = {"chip": chip.mac, "address": address, "size": size}
-    resumed = False
-    for _ in range(_ROUNDS):
-        part, had = _open_part(path, state, SECTOR)
-        with part:
-            if had and not _holds(tool, address, path + ".part"):
-                had = 0
-                part.seek(0)
-                part.truncate()
-            resumed = resumed or had > 0
-            while part.tell() < size:
-                _read_on(tool, part, address, size, advance_to)
-        if had == size or _holds(tool, address, path + ".part"):
-            return (*_finish(path), resumed)
-        with disk.explained(path):
-            os.unlink(path + ".part")
-    raise NotVerified(
-        "the flash differs from what was read of it each time",
-        "check the supply; the flash may be worn out: drybag salvage FILE DIR takes what holds",
-    )
+    part, had = _open_part(path, {"chip": chip.mac, "address": address, "size": size}, say)
+    with part:
+        stale = _stale(tool, part, address) if had else []
+        old_bytes = sum(end - start for start, end in stale)
+        if stale:
+            sizes = (size_text(old_bytes), size_text(had))
+            say("the board ran since the interrupted dump: %s of the %s kept are no longer what "
+                "its flash holds, and are read again" % sizes)  # fmt: skip
+        for tries in range(_ROUNDS):
+            for start, end in [*stale, (part.seek(0, os.SEEK_END), size)]:
+                _read_range(tool, part, (address, start, end, size), advance_to)
+            if _holds(tool, address, part.name):
+                break
+            if tries < _ROUNDS - 1:
+                stale = _stale(tool, part, address)
+                again = sum(end - start for start, end in stale)
+                say("the flash is no longer what was read: %s are read again" % size_text(again))
+        else:
+            raise NotVerified(
+                "the flash differs from what was read of it each time",
+                "check the supply; the flash may be worn out: drybag salvage FILE DIR takes what "
+                "holds",
+            )
+    return (*_finish(path), had > old_bytes)
 
 
-def _read_on(tool, part, address, size, advance_to):
+def _stale(tool, part, address):
+    """[(start, end)] in the file of what the flash does not hold, in pieces."""
+    pieces = []
+    part.seek(0)
+    while data := part.read(KEPT_PIECE_BYTES):
+        pieces.append((address + part.tell() - len(data), data))
+    found = []
+    for n in range(0, len(pieces), _KEPT_PIECES):
+        some = dict(pieces[n : n + _KEPT_PIECES])
+        for at in tool.differing(list(some.items())):
+            start, end = at - address, at - address + len(some[at])
+            if found and found[-1][1] == start:
+                start = found.pop()[0]
+            found.append((start, end))
+    return found
+
+
+def _read_range(tool, part, place, advance_to):
+    """Bytes `start` to `end` of what is at `address`, `size` bytes in all, into the file."""
+    address, start, end, size = place
+    part.seek(start)
+    while part.tell() < end:
+        _read_on(tool, part, address, end, lambda done: advance_to and advance_to(done, size))
+
+
+def _read_on(tool, part, address, end, told):
     """The next piece into `part`; after a broken cable once more."""
     at = part.tell()
-    count = min(LOADER_PIECE_BYTES, size - at)
-
-    def told(done, total):
-        if advance_to:
-            advance_to(at + done, size)
-
+    count = min(LOADER_PIECE_BYTES, end - at)
     for tries in range(_LOADER_TRIES):
         try:
-            _add(part, tool.read(address + at, count, told))
-            return told(count, count)
+            _add(part, tool.read(address + at, count, lambda done, _: told(at + done)))
+            return told(at + count)
         except (LinkLost, NotVerified):
             if tries == _LOADER_TRIES - 1:
                 raise
@@ -192,7 +225,7 @@ def _check_new(path):
         raise HostFile("%s: there is no folder %s" % (path, folder), "make it, or name another")
 
 
-def _open_part(path, state, grain_bytes, unsure_bytes=0):
+def _open_part(path, state, say=_unheard, grain_bytes=SECTOR, unsure_bytes=0):
     """(FILE.part open at its end, bytes it had) if it is of the same flash, else empty.
 
     `unsure_bytes`: so much at its end is read again, since a crash of this computer may have left
@@ -202,14 +235,18 @@ def _open_part(path, state, grain_bytes, unsure_bytes=0):
     old = disk.read_file(path + ".part.json", 4096)
     had = 0
     with disk.explained(path):
-        if old == _pack(state) and os.path.isfile(path + ".part"):
-            had = min(os.path.getsize(path + ".part"), state["size"]) - unsure_bytes
+        there = os.path.getsize(path + ".part") if os.path.isfile(path + ".part") else 0
+        if old == _pack(state):
+            had = min(there, state["size"]) - unsure_bytes
             had = max(0, had - had % grain_bytes)
-        else:
-            disk.replace_file(path + ".part.json", _pack(state))
+        elif there:
+            say("what was read before is of another moment, board or part of the flash: "
+                "beginning anew")  # fmt: skip
         if not had and os.path.lexists(path + ".part"):
-            os.unlink(path + ".part")
-        mode, private = "r+b" if had else "wb", disk.opener(disk.PRIVATE)
+            os.unlink(path + ".part")  # before the words that would say it is of this flash
+        if old != _pack(state):
+            disk.replace_file(path + ".part.json", _pack(state), disk.PRIVATE)
+        mode, private = "r+b" if had else "w+b", disk.opener(disk.PRIVATE)
         part = open(path + ".part", mode, opener=private)  # noqa: SIM115 - the caller's
         part.truncate(had)
         part.seek(had)
