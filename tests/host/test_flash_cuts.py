@@ -177,3 +177,16 @@ def test_cut_short_and_gone_on_from_another_computer(board, flash_home):
     again, _, done = board(now)
     assert again == whole and done.verified
     assert any("from another computer" in text for text in Silent.warned)
+
+
+def test_a_board_that_never_had_firmware_was_not_cut_short(board, flash_home):
+    """As `drybag emu create` makes it: a table, files and records, nothing that boots."""
+    model, blank = board.model, b"\xff" * 4096
+    raw = steps.used_flash(model)
+    app = steps.row(model, "factory")
+    raw[model.bootloader_offset : 0x8000] = b"\xff" * (0x8000 - model.bootloader_offset)
+    raw[app.offset : app.offset + app.size] = blank * (app.size // 4096)
+    del Silent.warned[:]
+    whole, _, done = board(raw)
+    assert done.verified and not Silent.warned
+    assert set(steps.MINE) <= set(steps.starts(whole, model)[1])

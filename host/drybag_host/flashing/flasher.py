@@ -243,7 +243,7 @@ class Flasher:
             return kept
         raw = self._read("reading /", *place)
         if keeping.is_readable(raw):
-            if missing and not self.target.startswith("emu:"):  # those may never have had one
+            if missing and not self._is_unflashed():
                 self.tell.warns("a flash was cut short, from another computer: files of yours in "
                                 "/ may be missing")  # fmt: skip
             return raw
@@ -253,6 +253,14 @@ class Flasher:
                 % keep.keep_unreadable(raw)
             )
         return kept
+
+    def _is_unflashed(self):
+        """Was no firmware ever written? So `drybag emu create` makes a board.
+
+        A flash cut short leaves the bootloader's place empty only while `/` has no root.
+        """
+        head = self._read("looking for a bootloader", self.order.model.bootloader_offset, SECTOR)
+        return head == b"\xff" * SECTOR
 
     def _parts(self, old):
         """whole.parts with our files and what the person put into `/`."""
