@@ -63,6 +63,20 @@ def mpremote(board, *args, timeout_s=60):
     return done.stdout
 
 
+def until(ask, condition, timeout_s=40, poll_s=1.2):
+    """Ask a board how sync stands until `condition(it)`; what it was then.
+
+    Not too often: a board has to have some quiet to sync in.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        state = ask()
+        if condition(state):
+            return state
+        assert time.monotonic() < deadline, state
+        time.sleep(poll_s)
+
+
 def wait_for(condition, timeout_s=5.0):
     """Poll until `condition()` is true; returns whether it became so."""
     deadline = time.monotonic() + timeout_s

@@ -274,20 +274,30 @@ def no_space():
     return OSError(28, "No space left on device")
 
 
-def steps_of_second_pull(tmp_path, monkeypatch):
-    handset = fill(Handset(), 5, 1)
-    pull(handset, tmp_path / "count")
-    change(handset)
+def steps_of_pull(monkeypatch, handset, path):
     with monkeypatch.context() as patch:
         crash = Crash(patch, 0, None)
-        pull(handset, tmp_path / "count")
+        pull(handset, path)
     return crash.steps
+
+
+def cut_short(monkeypatch, handset, path, at, error):
+    """A pull that ends at this step; a kill loses what was not synced."""
+    with monkeypatch.context() as patch:
+        crash = Crash(patch, at, error)
+        with pytest.raises(Killed if error is Killed else HostDiskFull):
+            pull(handset, path)
+    if error is Killed:
+        crash.lose_unsynced()
 
 
 @pytest.mark.parametrize("error", [Killed, no_space], ids=["killed", "full"])
 def test_crash_at_every_step_leaves_a_whole_backup(tmp_path, monkeypatch, error):
     """Old or new, never anything between; the next pull goes on and is verified."""
-    steps = steps_of_second_pull(tmp_path, monkeypatch)
+    counted = fill(Handset(), 5, 1)
+    pull(counted, tmp_path / "count")
+    change(counted)
+    steps = steps_of_pull(monkeypatch, counted, tmp_path / "count")
     assert steps > 25
     seen = set()
     for at in range(1, steps + 1):
@@ -296,12 +306,7 @@ def test_crash_at_every_step_leaves_a_whole_backup(tmp_path, monkeypatch, error)
         pull(handset, path)
         old = contents(path)
         change(handset)
-        with monkeypatch.context() as patch:
-            crash = Crash(patch, at, error)
-            with pytest.raises(Killed if error is Killed else HostDiskFull):
-                pull(handset, path)
-        if error is Killed:
-            crash.lose_unsynced()
+        cut_short(monkeypatch, handset, path, at, error)
         verdict = Backup(str(path)).verify()
         assert verdict.ok, (at, [f.fields() for f in verdict.findings])
         state = contents(path)
@@ -314,10 +319,7 @@ def test_crash_at_every_step_leaves_a_whole_backup(tmp_path, monkeypatch, error)
 
 
 def test_first_pull_interrupted_is_no_backup_yet(handset, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        Crash(patch, 20, Killed)
-        with pytest.raises(Killed):
-            pull(handset, tmp_path / "b")
+    cut_short(monkeypatch, handset, tmp_path / "b", 20, Killed)
     assert not (tmp_path / "b" / "manifest.json").exists()
     assert not (tmp_path / "b" / "records.jsonl").exists()
     with pytest.raises(BackupDamaged, match="has not finished"):
@@ -329,17 +331,10 @@ def test_first_pull_interrupted_is_no_backup_yet(handset, tmp_path, monkeypatch)
 @pytest.mark.parametrize("error", [Killed, no_space], ids=["killed", "full"])
 def test_a_first_pull_cut_short_anywhere_goes_on(tmp_path, monkeypatch, error):
     handset = fill(Handset(), 3, 2)
-    with monkeypatch.context() as patch:
-        crash = Crash(patch, 0, None)
-        pull(handset, tmp_path / "count")
-    for at in range(1, crash.steps + 1):
+    steps = steps_of_pull(monkeypatch, handset, tmp_path / "count")
+    for at in range(1, steps + 1):
         path = tmp_path / ("b%d" % at)
-        with monkeypatch.context() as patch:
-            broken = Crash(patch, at, error)
-            with pytest.raises(Killed if error is Killed else HostDiskFull):
-                pull(handset, path)
-        if error is Killed:
-            broken.lose_unsynced()
+        cut_short(monkeypatch, handset, path, at, error)
         assert pull(handset, path).verified
         assert contents(path) == handset.live()
 

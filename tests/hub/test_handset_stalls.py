@@ -7,9 +7,9 @@ The board's firmware is ours but for its patience, which is short here.
 import hashlib
 import os
 import re
-import time
 
 import pytest
+from emulated_boards import until
 from hub_process import HubProcess
 from test_handset_sync import card, pair, put, synced, typed
 
@@ -31,6 +31,7 @@ GIVES_UP_S = 1.5 + 2.5  # a byte's on the way there, and the answer's
 MACHINE_S = 12  # a busy computer
 LONGEST_WAIT_S = 2 * 2 * 1.5  # before a second or third try, with all its jitter
 FIFTH_WAIT_S = 2 * 8 * 1.5
+POLL_S = 0.3
 RECORDS = 30
 PHOTO_BYTES = 60000
 
@@ -75,17 +76,6 @@ def hub(tmp_path_factory):
     process.stop()
 
 
-def watched(link, condition, timeout_s):
-    """Ask how sync stands until `condition(it)`; what it was then."""
-    began = time.monotonic()
-    while True:
-        state = link.sync()
-        if condition(state):
-            return state
-        assert time.monotonic() - began < timeout_s, str(state)
-        time.sleep(0.3)
-
-
 def versions(hub, uids):
     """How many versions of each the hub has in its log."""
     with hub.storage() as storage:
@@ -104,16 +94,17 @@ def test_a_link_that_stalls(hub, board, where, monkeypatch):
     with HandsetLink(open_console("emu:b")) as link:
         link.hello()
         pair(link, hub, where)
-        watched(link, synced, 60)
+        until(link.sync, synced, 60, POLL_S)
         link.put_blob(sha, len(data), data)
         assert cli.main(["emu", "net", "b", "refuse"]) == 0  # a connection that was kept goes
         put(link, *[("put", CONTACT, uid, card(n)) for n, uid in enumerate(uids)],
             ("put", PHOTO, name, b"FN:x.jpg\n", (sha,)))  # fmt: skip
         assert cli.main(["emu", "net", "b", *STALLS[where]]) == 0
-        state = watched(
-            link,
+        state = until(
+            link.sync,
             lambda it: "silent" in it["why"] and not it["running"],
             GIVES_UP_S + MACHINE_S + LONGEST_WAIT_S,
+            POLL_S,
         )
         assert state["unsent"]
         assert state["next_s"] <= LONGEST_WAIT_S
@@ -124,10 +115,10 @@ def test_a_link_that_stalls(hub, board, where, monkeypatch):
         link.hello()
         if where == "nothing is carried":  # a second time: it waits, and comes by itself
             before = link.sync()["next_s"]
-            state = watched(
-                link, lambda it: it["next_s"] > before, 2 * LONGEST_WAIT_S + MACHINE_S
+            state = until(
+                link.sync, lambda it: it["next_s"] > before, 2 * LONGEST_WAIT_S + MACHINE_S, POLL_S
             )
             assert "silent" in state["why"] and state["next_s"] <= FIFTH_WAIT_S
         assert cli.main(["emu", "net", "b", "ok"]) == 0
-        watched(link, synced, 2 * FIFTH_WAIT_S + MACHINE_S)
+        until(link.sync, synced, 2 * FIFTH_WAIT_S + MACHINE_S, POLL_S)
     assert versions(hub, [*uids, name]) == [1] * (RECORDS + 1)

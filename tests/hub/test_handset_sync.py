@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from emulated_boards import until
 from hub_process import HubProcess, bearer
 
 from drybag import protocol as p
@@ -63,17 +64,6 @@ def pair(link, hub, name, port=None, ca=None, secret=None):
     link.know_network(SSID, b"password", 1)
     link.pair("127.0.0.1", port or hub.port, "ada", device, secret or real, ca or ca_of(hub))
     return device, real
-
-
-def until(link, condition, timeout_s=40):
-    """Ask how sync stands until `condition(it)`; what it was then."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        state = link.sync()
-        if condition(state):
-            return state
-        assert time.monotonic() < deadline, state
-        time.sleep(1.2)
 
 
 def synced(state):
@@ -134,7 +124,7 @@ def test_up_and_down_and_what_the_person_sees(hub, board):
         link.put_blob(sha, len(data), data)
         put(link, ("put", PHOTO, b"photo", b"FN:x.jpg\n", (sha,)))
         _, secret = pair(link, hub, "first")
-        state = until(link, synced)
+        state = until(link.sync, synced)
         assert state["owner"] == "ada" and state["why"] == ""
         assert state["saved"] >= state["at_hub"] > RECORDS and state["offsite"] is None
         seen = heads(hub)
@@ -148,7 +138,7 @@ def test_up_and_down_and_what_the_person_sees(hub, board):
                           base=content_id(0, (), card(6))),
         )  # fmt: skip
         link.sync(p.SYNC_NOW)
-        until(link, lambda state: synced(state) and next(link.find("Newcomer"), None))
+        until(link.sync, lambda state: synced(state) and next(link.find("Newcomer"), None))
         assert link.get(CONTACT, b"u5").body == card(5, 777)
         assert link.get(CONTACT, b"new").stamp == 2
         with pytest.raises(NotFound):
@@ -205,10 +195,10 @@ def test_another_hub_and_another_secret(hub, board, tmp_path):
         put(link, ("put", CONTACT, b"keep", card(1)))
         stranger = Certificates(str(tmp_path / "other"), ["localhost"])
         device, secret = pair(link, hub, "b", ca=stranger.ca_der)
-        state = until(link, lambda state: "certificate" in state["why"])
+        state = until(link.sync, lambda state: "certificate" in state["why"])
         assert state["unsent"] == 1 and not state["contact"]
         link.pair("127.0.0.1", hub.port, "ada", device, "x" * 43, ca_of(hub))
-        until(link, lambda state: state["why"].startswith("the hub refuses"))
+        until(link.sync, lambda state: state["why"].startswith("the hub refuses"))
         link.pair("127.0.0.1", hub.port, "ada", device, secret, ca_of(hub))
-        until(link, synced)
+        until(link.sync, synced)
         assert (CONTACT, b"keep") in heads(hub)

@@ -11,16 +11,6 @@ ADA = "VERSION:3.0\nFN:Ada Łovelace\nN:Łovelace;Ada;;;\nTEL:+44 (0)20 7946 012
 JOSE = "VERSION:3.0\nFN:José Ñuñez\nEMAIL:jose@acme.example\nORG:ACME\\, Inc.\n".encode()
 
 
-@pytest.fixture
-def flash():
-    return Flash(64)
-
-
-@pytest.fixture
-def j(flash):
-    return flash.mount()
-
-
 # --- put, get, update, delete ------------------------------------------------------------------
 
 

@@ -15,16 +15,6 @@ EXIT_CODES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def flash():
-    return Flash(64)
-
-
-@pytest.fixture
-def j(flash):
-    return flash.mount()
-
-
 def test_every_error_has_its_exit_code_and_says_so_in_the_docstring():
     classes = {c for c in vars(errors).values() if isinstance(c, type)}
     assert classes == set(EXIT_CODES)

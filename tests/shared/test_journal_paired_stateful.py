@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from pim_flash import Flash, findings, text
+from pim_flash import Flash, checkpoint_if_room, findings, text
 
 from drybag import errors
 from drybag.layout import SETTING, content_id, units_for
@@ -113,10 +113,7 @@ class PairedMachine(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self):
-        try:
-            self.j.checkpoint()
-        except errors.NoSpace:
-            pass
+        checkpoint_if_room(self.j)
 
     @rule(clean=st.booleans())
     def boot(self, clean):

@@ -5,7 +5,17 @@ import hashlib
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from pim_flash import Clock, Flash, blob, bodies, digest_of, findings, store_blob, text
+from pim_flash import (
+    Clock,
+    Flash,
+    blob,
+    bodies,
+    checkpoint_if_room,
+    digest_of,
+    findings,
+    store_blob,
+    text,
+)
 
 from drybag import errors
 
@@ -97,10 +107,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self):
-        try:
-            self.j.checkpoint()
-        except errors.NoSpace:
-            pass
+        checkpoint_if_room(self.j)
 
     @rule(clean=st.booleans())
     def boot(self, clean):

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from emulated_boards import Talk
+from emulated_boards import Talk, until
 from lost_kit import CARD, KEY, OWNER, Phone, heads
 
 from drybag import layout, syncwire
@@ -18,18 +18,6 @@ from drybag_host.link import HandsetLink
 
 RECORDS = 20
 MANY = 16  # of them are to go
-POLL_S = 1.2  # a board has to have some quiet to sync in
-
-
-def until(board, condition, timeout_s=40):
-    """Ask the board how sync stands until `condition(it)`; what it was then."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        info = board.say()
-        if condition(info):
-            return info
-        assert time.monotonic() < deadline, info
-        time.sleep(POLL_S)
 
 
 def is_synced(info):
@@ -40,7 +28,7 @@ def is_synced(info):
 
 def synced(board):
     board.say(p.SYNC_NOW)
-    return until(board, is_synced)
+    return until(board.say, is_synced)
 
 
 def refused(board, liar, answer):
@@ -49,7 +37,7 @@ def refused(board, liar, answer):
     liar.answer = answer
     asked = liar.asked
     board.say(p.SYNC_NOW)
-    info = until(board, lambda info: liar.asked > asked and not info["running"], 60)
+    info = until(board.say, lambda info: liar.asked > asked and not info["running"], 60)
     for name in ("saved", "at_hub", "unsent", "contact", "held"):
         assert info[name] == before[name], name
     assert board.shown() == want
@@ -230,7 +218,7 @@ def test_many_deletions_by_the_hub_wait_for_a_persons_word(board, server, capsys
 
     asks = "the hub wants %d of %d records deleted" % (MANY, RECORDS)
     board.say(p.SYNC_NOW)
-    info = until(board, lambda info: info["held"])
+    info = until(board.say, lambda info: info["held"])
     assert info["held"] == MANY and info["why"].startswith(asks) and board.shown() == want
     board.close()
     with HandsetLink(open_console("emu:board")) as link:
@@ -243,10 +231,10 @@ def test_many_deletions_by_the_hub_wait_for_a_persons_word(board, server, capsys
     board.board.power_off()
     board.boot()  # no word: it asks again
     board.say(p.SYNC_NOW)
-    assert until(board, lambda info: info["held"])["held"] == MANY and board.shown() == want
+    assert until(board.say, lambda info: info["held"])["held"] == MANY and board.shown() == want
 
     assert "They stay, and go back to the hub." in typed(board, b"sync refuse")
-    until(board, is_synced)
+    until(board.say, is_synced)
     assert board.shown() == want and heads(server) == everything
     assert "No deletions wait" in typed(board, b"sync accept")
     phone.synced()
@@ -254,8 +242,8 @@ def test_many_deletions_by_the_hub_wait_for_a_persons_word(board, server, capsys
 
     delete_at_the_hub(server, phone, uids[-MANY:], capsys)
     board.say(p.SYNC_NOW)
-    assert until(board, lambda info: info["held"])["held"] == MANY and board.shown() == want
+    assert until(board.say, lambda info: info["held"])["held"] == MANY and board.shown() == want
     assert "%d records will be deleted" % MANY in typed(board, b"sync accept")
-    until(board, is_synced)
+    until(board.say, is_synced)
     left = {(layout.CONTACT, uid) for uid in uids[:-MANY]}
     assert set(board.shown()) == set(heads(server)) == left

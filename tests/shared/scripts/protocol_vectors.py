@@ -4,25 +4,14 @@ Argument: the library folder.
 """
 
 import sys
-from binascii import hexlify
 
 sys.path.insert(0, sys.argv[1])
+
+from printed import refusal, text  # noqa: E402
 
 from drybag import errors, layout  # noqa: E402
 from drybag import protocol as p  # noqa: E402
 from drybag import protocolhost as ph  # noqa: E402
-
-
-def text(data):
-    return hexlify(data).decode()
-
-
-def refusal(function, *args):
-    try:
-        return function(*args)
-    except errors.DrybagError as error:
-        return "%s: %s" % (type(error).__name__, error)
-
 
 SHA = bytes(range(32))
 print(text(ph.hello(8, 700000000)), p.parse_hello(ph.hello(8, 700000000)))

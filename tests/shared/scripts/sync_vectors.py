@@ -4,27 +4,16 @@ Arguments: the library folder; "messages" for these alone, as tests/vectors/sync
 """
 
 import sys
-from binascii import hexlify
 
 sys.path.insert(0, sys.argv[1])
 
-from drybag import errors  # noqa: E402
+from printed import refusal, text  # noqa: E402
+
 from drybag import syncwire as w  # noqa: E402
 from drybag import syncwirehost as wh  # noqa: E402
 
 SHA = bytes(range(32))
 CARD = b"VERSION:3.0\nUID:uid-1\nFN:Ada Lovelace\nN:Lovelace;Ada;;;\nTEL;TYPE=CELL:+44 20 1\n"
-
-
-def text(data):
-    return hexlify(data).decode()
-
-
-def refusal(function, *args):
-    try:
-        return function(*args)
-    except errors.DrybagError as error:
-        return "%s: %s" % (type(error).__name__, error)
 
 
 def said(item):
