@@ -12,9 +12,10 @@ def add_parser(sub):
         description="Copy the raw bytes of the partition with the records, or of the whole flash, "
         "into a file, as they are; nothing is written to the handset. The firmware gives them "
         "while it runs; where it does not answer, esptool takes them from the chip's own loader. "
-        "An interrupted dump goes on where it stopped; what arrives is compared with hashes that "
-        "the chip makes. drybag show, find, export, verify and salvage read the file. Of an "
-        "emulated board that is stopped the image is copied.",
+        "An interrupted dump goes on where it stopped, and by esptool reads again only what the "
+        "board wrote since; what arrives is compared with hashes that the chip makes. drybag "
+        "show, find, export, verify and salvage read the file. Of an emulated board that is "
+        "stopped the image is copied.",
         epilog="example:\n  drybag dump auto pim.bin\n  drybag show pim.bin\n",
     )
     add_handset(parser)
