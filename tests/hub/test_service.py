@@ -462,3 +462,24 @@ def test_owners_do_not_see_each_other():
     assert e.sync()[1] == []
     e.sync(e.item(b"u", CARD + b"NOTE:eve\n"))
     assert a.sync()[1] == [] and shown(service)[CONTACT, b"u"] == CARD
+
+
+def test_a_request_reads_the_history_of_a_record_once(hub, monkeypatch):
+    """However many of its items name a base that nobody knows: the hub must stay up."""
+    service, storage, _ = hub
+    a, b = Device(service), Device(service, "d2")
+    for n in range(0, 200, 20):
+        a.sync(*[a.item(b"u", CARD + b"NOTE:%d\n" % m) for m in range(n, n + 20)])
+    rows = []
+    scan = storage.scan
+
+    def counted(table, *args, **how):
+        found = scan(table, *args, **how)
+        rows.extend(found if table == "versions" else ())
+        return found
+
+    monkeypatch.setattr(storage, "scan", counted)
+    # a new stream for each look-up: without one of its own in the log, all of it is searched
+    items = [b.item(b"u", CARD + b"NOTE:b%d\n" % n, base=1, resend=True) for n in range(30)]
+    assert b.sync(*items)[0].ack == 30
+    assert len(rows) < 2 * 200 + 100

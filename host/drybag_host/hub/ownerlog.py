@@ -16,6 +16,7 @@ __all__ = ["HISTORY_LIMIT", "OwnerLog", "title_of", "version_of"]
 
 HISTORY_LIMIT = 1000  # versions of one record that are looked through for a base
 PAGE = 16
+MOST_KEPT = 20_000  # versions, without bodies, that one log keeps of what it has read: some 10 MB
 TITLE_CHARS = 120
 
 
@@ -58,6 +59,7 @@ class OwnerLog:
         self._lsn = found["lsn"]
         self._heads = {}  # (kind, uid): Version or None
         self._new = {}  # (kind, uid): [Version], oldest first
+        self._read = {}  # (kind, uid): ([Version without body], newest first, all are there)
         self._puts = []
         self._head_rows = {}
 
@@ -80,17 +82,40 @@ class OwnerLog:
         return self._heads[kind, uid]
 
     def history(self, kind, uid):
-        """Versions of a record, newest first; the newest HISTORY_LIMIT of them."""
+        """Versions of a record, newest first; the newest HISTORY_LIMIT of them.
+
+        Those that were in the store before have None as their body: see whole(). Each is read
+        once, however many items of a request look for it.
+        """
         yield from reversed(self._new.get((kind, uid), ()))
-        after = None
-        for _ in range(HISTORY_LIMIT // PAGE):
-            found = self.storage.scan("versions", "record", (self.owner, kind, uid), after, PAGE,
-                                      descending=True)  # fmt: skip
-            for row in found:
-                yield version_of(row)
-            if len(found) < PAGE:
-                return
-            after = (found[-1]["pos"],)
+        read, done = self._read.get((kind, uid), ([], False))
+        yield from read
+        while not done:
+            there = len(read)
+            read, done = self._read_on(kind, uid, read)
+            yield from read[there:]
+
+    def _read_on(self, kind, uid, read):
+        """One page more of a history of which `read` is there: what is there then, is it all."""
+        after = (read[-1].pos,) if read else None
+        found = self.storage.scan("versions", "record", (self.owner, kind, uid), after, PAGE,
+                                  descending=True)  # fmt: skip
+        page = [version_of(row) for row in found]
+        for version in page:
+            version.body = None
+        read = read + page
+        done = len(found) < PAGE or len(read) + PAGE > HISTORY_LIMIT
+        self._read.pop((kind, uid), None)
+        while self._read and sum(len(r) for r, _ in self._read.values()) + len(read) > MOST_KEPT:
+            del self._read[next(iter(self._read))]  # the one that was read first
+        self._read[kind, uid] = read, done
+        return read, done
+
+    def whole(self, version):
+        """A version of history(), with its body; None of None."""
+        if version is None or version.body is not None:
+            return version
+        return self.version(version.pos)
 
     def version(self, pos):
         """The Version at a position. Raises NotFound."""
@@ -235,7 +260,9 @@ def _look(log, version, item, head):
         return None, False
     if rules.is_base(head, version, item.base):
         return head, False
-    base = rules.find_base(version, item.base, log.history(version.kind, version.uid))
+    base = log.whole(
+        rules.find_base(version, item.base, log.history(version.kind, version.uid))
+    )
     known = item.resend and any(
         old.content_id == version.content_id
         and old.deleted == version.deleted
@@ -262,7 +289,7 @@ def _keep_doubted(log, version, item, doubted):
     for old in log.history(version.kind, version.uid) if item.base else ():
         named = old.content_id == item.base and not old.deleted
         if named and old.role not in (SAME, HELD, QUARANTINE):
-            older = old
+            older = log.whole(old)
             break
     head = log.head(version.kind, version.uid)
     if rules.goes_under(doubted, version, head, older):
