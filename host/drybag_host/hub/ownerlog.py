@@ -260,9 +260,7 @@ def _look(log, version, item, head):
         return None, False
     if rules.is_base(head, version, item.base):
         return head, False
-    base = log.whole(
-        rules.find_base(version, item.base, log.history(version.kind, version.uid))
-    )
+    base = log.whole(rules.find_base(version, item.base, log.history(version.kind, version.uid)))
     known = item.resend and any(
         old.content_id == version.content_id
         and old.deleted == version.deleted
