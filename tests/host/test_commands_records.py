@@ -59,7 +59,7 @@ JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00" +
 def handsets(monkeypatch):
     """{name: Handset} that emu:NAME reaches."""
     found = {}
-    monkeypatch.setattr(targets, "_connect", lambda target: Link(found[target[4:]]))
+    monkeypatch.setattr(targets, "_connect", lambda target, out: Link(found[target[4:]]))
     monkeypatch.setattr(targets, "_PAUSE_S", 0.01)
     return found
 
