@@ -7,7 +7,7 @@ from sync_handset import NOW, Handset, changed, posts, same
 from drybag import layout, syncwirehost
 from drybag import syncwire as w
 from drybag.layout import CONTACT, NOTE, PHOTO
-from drybag.syncoutcome import BROKEN, BUSY, REFUSED, UNREACHABLE
+from drybag.syncoutcome import BROKEN, BUSY, REFUSED, SYNCED, UNREACHABLE, Outcome
 
 
 @pytest.fixture
@@ -305,3 +305,16 @@ def test_backing_off(h):
     assert len(set(waits[10:])) > 1
     h.answering(lambda action, answer: answer)
     assert h.synced().wait_s == 300
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "free_bytes", "kept"),
+    [(300, 60000, True), (600, 200000, True), (601, 200000, False), (300, 59999, False)],
+)
+def test_a_connection_is_kept_where_it_is_of_use_and_leaves_room(wait_s, free_bytes, kept):
+    assert Outcome(SYNCED, "", wait_s).keeps_connection(free_bytes) is kept
+
+
+def test_a_connection_is_kept_between_idle_polls(h):
+    h.sync()
+    assert h.sync().keeps_connection(200000)

@@ -8,8 +8,6 @@ from handset.tasks import sleep_ms
 
 _QUIET_MS = const(5000)
 _SMALL_BYTES = const(512)
-_KEEP_OPEN_S = const(600)
-_KEEP_OPEN_BYTES = const(60000)  # with less heap left free, TLS is not kept for the next sync
 _LEAST_BUFFER = const(4608)
 _MOST_BUFFER = const(24576)
 _AMPLE_BYTES = const(120000)
@@ -44,7 +42,7 @@ async def once(sync):
     sync.next_s = sync.now_s() + outcome.wait_s
     sync.note(engine.state)
     gc.collect()
-    if outcome.wait_s > _KEEP_OPEN_S or app.board.heap_free() < _KEEP_OPEN_BYTES:
+    if not outcome.keeps_connection(app.board.heap_free()):
         sync.close()
 
 

@@ -146,7 +146,8 @@ class Service:
         if went_on:
             stream["cursor"] = request.cursor
         if moved or went_on or log.changed():
-            stream["last_seq"] = request.last_seq
+            # room is asked for where nothing else is unsent: what is newer is the handset's own
+            stream["last_seq"] = request.upto if request.room else request.last_seq
             log.put("streams", stream)
             taken.lsn = log.commit()
         taken.owner_pos = log.row["pos"]
