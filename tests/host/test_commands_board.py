@@ -129,8 +129,6 @@ def test_restore_to_another_board_and_compare(run, new_board, tmp_path):
 
 def cut_again_and_again(board, stop, cuts):
     """The power goes at flash commands while somebody writes, and comes back each time."""
-    board.power_off()
-    board.power_on(cut_at=100, seed=1)
     while not stop.is_set() and len(cuts) < 6:
         if not board.is_powered:
             cuts.append(board.state()["why_off"])
@@ -144,6 +142,8 @@ def test_import_through_pulled_batteries(run, new_board, tmp_path):
     board = new_board()
     (tmp_path / "a.vcf").write_bytes(CARDS)
     stop, cuts = threading.Event(), []
+    board.power_off()
+    board.power_on(cut_at=100, seed=1)
     thread = threading.Thread(target=cut_again_and_again, args=(board, stop, cuts))
     thread.start()
     try:

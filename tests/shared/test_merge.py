@@ -74,6 +74,15 @@ def test_a_group_with_another_number_is_the_same_group():
     assert names == [] and body.count(b"URL") == 1 and b"cabin" in body
 
 
+def test_the_lines_of_a_group_keep_their_order():
+    base = b"a\nVERSION:1\na\nb\n"
+    later = b"VERSION:1\na\nb\n"
+    earlier = base + b"item1.TEL:1\na\nitem1.X-ABLabel:boat\n"
+    body, names = merge_bodies(CONTACT, base, later, earlier)
+    lines = [line for line in body.splitlines() if line[:6] == b"item1."]
+    assert names == [] and lines == [b"item1.TEL:1", b"item1.X-ABLabel:boat"]
+
+
 def test_when_counts_as_one():
     base = b"DTSTART:20250101T100000\nDTEND:20250101T110000\nSUMMARY:s\n"
     later = base.replace(b"T100000", b"T090000").replace(b"T110000", b"T100000")

@@ -284,6 +284,7 @@ def _write(sides, chosen):
     swapped = {}  # the earlier's pieces of a unit that stands in both
     behind = {}  # index in `later`: pieces to follow it
     anchor = -1
+    least = {}  # key: where the last piece of a unit that only the earlier has went
     count = {}
     for piece in earlier:
         if piece.key in stands:
@@ -293,8 +294,9 @@ def _write(sides, chosen):
             anchor = places[min(nth, len(places) - 1)]
             if chosen[piece.key] == 2:
                 swapped.setdefault(piece.key, []).append(piece)
-        elif chosen[piece.key] == 2:
-            behind.setdefault(anchor, []).append(piece)
+        elif chosen[piece.key] == 2:  # the lines of a unit keep their order
+            at = least[piece.key] = max(anchor, least.get(piece.key, -1))
+            behind.setdefault(at, []).append(piece)
     out = list(behind.get(-1, ()))
     done = set()
     for i in range(len(later)):
