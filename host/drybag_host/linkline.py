@@ -32,6 +32,7 @@ _FRAGMENT_BYTES = 100
 _BOOT_S = 10.0
 _BUSY_S = 60.0  # a handset that says so has a sync to end first: at most 34 s
 _HELLO_WAITS_S = (0.25, 0.35, 0.6, 0.8, 1.5, 1.5)  # a first boot formats: up to 3 s
+_LAST_WAITS_S = (0.5, 1.0, 1.5, 1.5, 1.5)  # in all over 10 s: at another speed till then
 _BOOT_TRIES = 60
 _BOOT_WORDS = (b"rst:", b"boot:", b"entry 0x", b"soft reboot", b"load:", b"opens the journal")
 _LOOP_WORDS = (b"rst:0x", b"invalid header")
@@ -267,7 +268,7 @@ class Line:
             self._decoder.text.clear()
             self._knock()
             if not self._at_repl():
-                answer = self._try_hello(now, (0.5, 1.0, 1.5))
+                answer = self._try_hello(now, _LAST_WAITS_S)
             if answer is None and self._at_repl():  # one that was slow to open ends now
                 answer = self._start_application(now)
         if answer is None:

@@ -117,6 +117,7 @@ def test_noise_during_the_work_means_a_lower_speed_next_time(sim):
         for _ in range(200):
             list(link.changes(0))
     link.close()
+    line.baud = 115200  # the port is opened anew
     assert speed.apply(HandsetLink(line)) == RATES[1]
 
 
