@@ -61,8 +61,8 @@ def recover(log):
             log.writer.used = layout.DATA_UNITS - layout.units_left(end)
         _let_go(log)
     else:
-        segment.mend(log.image, log.scratch, log.entry)  # its parity ends with it
-        end = segment.survey(log.image, log.scratch, log.entry)[1]
+        if segment.mend(log.image, log.scratch, log.entry):  # its parity ends with it
+            end = segment.survey(log.image, log.scratch, log.entry)[1]
         number = _copy_tail(log, tail, end, report)
         log.skip_seqs(_SEQ_GAP)
     _replay_image(log, number, end, report)

@@ -258,15 +258,21 @@ def find_entry(image, position, scratch, entry):
 
     True if there is one; `scratch` and `entry` then hold it. The image is left as it was.
     """
+    if _stands(image, position, scratch, entry):
+        return True
+    return not _is_blank(image, position) and repair_entry(image, position, scratch, entry)
+
+
+def _stands(image, position, scratch, entry):
+    """True if an intact entry is at `position`, which `scratch` and `entry` then hold."""
+    for _ in parse(image, scratch, entry, position):
+        return True
+    return False
+
+
+def _is_blank(image, position):
     offset = unit_offset(position)
-    unit = memoryview(image)[offset : offset + UNIT]
-    if entry.parse(unit) and fits(position, entry.units):
-        view_units(image, position, entry.units, scratch)
-        if entry.intact(scratch):
-            return True
-    elif bytes(unit) == layout.BLANK:
-        return False
-    return repair_entry(image, position, scratch, entry)
+    return bytes(image[offset : offset + UNIT]) == layout.BLANK
 
 
 def repair_entry(image, position, scratch, entry):
@@ -279,10 +285,7 @@ def repair_entry(image, position, scratch, entry):
     for page in range(15):
         swap(image, page, keep, False)
         rebuild_page(image, page, _COLUMNS - 1)
-        found = False
-        for at in parse(image, scratch, entry, position):
-            found = at == position
-            break
+        found = _stands(image, position, scratch, entry)
         swap(image, page, keep, True)
         if found:
             return True
@@ -291,22 +294,22 @@ def repair_entry(image, position, scratch, entry):
 
 def mend(image, scratch, entry):
     """Put back into a whole-sector image what more than one harmed page took: each entry that
-    some rebuilt page makes intact, of those whose column has its parity."""
-    position = 1
+    some rebuilt page makes intact, of those whose column has its parity. True if any was."""
+    position, mended = 1, False
     while position < 64:
-        offset, parity = unit_offset(position), 15 * 256 + (position >> 4) * UNIT
         units = 1
-        for _ in parse(image, scratch, entry, position):
+        if _stands(image, position, scratch, entry):
             units = entry.units
-            break
-        else:
-            harmed = position < 47 and layout.BLANK not in (
-                bytes(image[offset : offset + UNIT]), bytes(image[parity : parity + UNIT]),
-            )  # fmt: skip
-            if harmed and repair_entry(image, position, scratch, entry):
-                units = entry.units
-                _put_units(image, position, units, scratch)
+        elif _has_parity(image, position) and repair_entry(image, position, scratch, entry):
+            units, mended = entry.units, True
+            _put_units(image, position, units, scratch)
         position = after(position, units)
+    return mended
+
+
+def _has_parity(image, position):
+    """True if something is at `position`, in a column whose parity is there too."""
+    return position < 47 and not _is_blank(image, position) and not _is_blank(image, position | 15)
 
 
 def _put_units(image, position, units, data):
