@@ -43,6 +43,7 @@ __all__ = [
     "Partial",
     "PortBusy",
     "Usage",
+    "with_hint",
 ]
 
 
@@ -134,3 +135,10 @@ class HostFile(HostError):
 
 class Declined(HostError):
     exit_code = 24
+
+
+def with_hint(error, hint):
+    """The error, which says what to do next if it did not yet; of drybag.errors too."""
+    if not getattr(error, "hint", ""):
+        error.hint = hint
+    return error

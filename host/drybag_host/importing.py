@@ -3,7 +3,7 @@
 from drybag.errors import BadInput, DrybagError, NoSpace
 from drybag.layout import CALENDAR
 from drybag_host import formats, listing
-from drybag_host.errors import HostError, Partial
+from drybag_host.errors import HostError, Partial, with_hint
 from drybag_host.output import count_text, duration_text, rate_text
 from drybag_host.transfer import DIFFERS, SAME, Item, Sender, compare, memory_blob
 
@@ -196,9 +196,10 @@ def finish(reading, result):
         hint = "--keep-unreadable keeps such pieces verbatim as notes"
     if result is None:
         if reading.problems:
-            error = BadInput("nothing in these files could be read; nothing was sent")
-            error.hint = "name .vcf, .ics, .jpg, .png, .gif or .webp files"
-            raise error
+            raise with_hint(
+                BadInput("nothing in these files could be read; nothing was sent"),
+                "name .vcf, .ics, .jpg, .png, .gif or .webp files",
+            )
         raise BadInput("these files hold no records; nothing was sent")
     full = [item for item in result.failed if isinstance(item.error, NoSpace)]
     if full:

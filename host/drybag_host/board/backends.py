@@ -111,9 +111,7 @@ class EmulatedConsole(SerialConsole):
     def __init__(self, board, name=None):
         path = board.console
         super().__init__(path, name=name or "emu:" + board.name, reset=board.reset)
-        # Ptys get the numbers of those that are gone. This one is ours to keep while it is open,
-        # so if the board has it now, it had it then.
-        if board.state()["pty"] != path:
+        if not board.has_console(path):
             self.close()
             raise LinkLost("%s: the board was stopped just now" % self.name)
 

@@ -223,20 +223,20 @@ def _answer(done):
 def _journal(done):
     """0, or NotMountable raised: the flash is done, but what is in `pim` is no journal."""
     from drybag.errors import NotMountable
+    from drybag_host.errors import with_hint
 
     fault = done.handset.get("error")
     if not fault:
         return 0
-    error = NotMountable(
-        "%s is flashed and answers, but its journal does not open: %s"
-        % (done.target, fault.get("message"))
-    )
-    error.hint = (
+    raise with_hint(
+        NotMountable(
+            "%s is flashed and answers, but its journal does not open: %s"
+            % (done.target, fault.get("message"))
+        ),
         "save what is there: drybag dump %s FILE, then drybag salvage FILE DIR. If no records "
         "were ever on this board: the same command with --erase-pim %s"
-        % (quote(done.target), quote(done.name))
+        % (quote(done.target), quote(done.name)),
     )
-    raise error
 
 
 def _bench(args, targets, order, home):

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 
 from drybag.errors import NotFound
+from drybag_host.errors import with_hint
 
 ORDER = 60
 WHAT_IS_THERE = "drybag hub users list, hub devices and hub at 0m list what is there"
@@ -29,6 +30,5 @@ def run(args):
     try:
         return args.hub_run(args)
     except NotFound as error:
-        if not getattr(error, "hint", ""):
-            error.hint = WHAT_IS_THERE
+        with_hint(error, WHAT_IS_THERE)
         raise

@@ -78,11 +78,8 @@ def _list(out, target, deleted, titles):
     out.say(count_text(len(deleted), "deleted record"))
 
 
-def _row(record):
+def _fields(record):
     from drybag_host import listing
 
-    return listing.kind_name(record.kind), listing.uid_text(record), listing.ref_of(record)
-
-
-def _fields(record):
-    return dict(zip(("kind", "uid", "ref"), _row(record), strict=True))
+    return {"kind": listing.kind_name(record.kind), "uid": listing.uid_text(record),
+            "ref": listing.ref_of(record)}  # fmt: skip

@@ -57,6 +57,7 @@ def run(args):
 def _dump(args):
     """Read every record and blob of a dump file and check each CRC and hash."""
     from drybag.errors import Damaged
+    from drybag_host.errors import with_hint
     from drybag_host.output import count_text
     from drybag_host.sources import DumpSource, describe
 
@@ -71,7 +72,7 @@ def _dump(args):
     for line in lines:
         args.out.warn(line)
     if bad:
-        raise _with_hint(
+        raise with_hint(
             Damaged("%s: %s" % (args.dir, count_text(len(bad), "finding"))),
             "drybag salvage %s DIR takes what is intact" % quote(args.dir),
         )
@@ -81,11 +82,6 @@ def _dump(args):
          ("change", str(source.journal.last_seq))],
     )  # fmt: skip
     return 0
-
-
-def _with_hint(error, hint):
-    error.hint = hint
-    return error
 
 
 def _names(finding):

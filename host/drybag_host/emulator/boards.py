@@ -133,6 +133,14 @@ class EmulatedBoard(VirtualBoard):
             raise NotRunning(self._not_running())
         return path
 
+    def has_console(self, path):
+        """Is the pty `path`, which the caller has open, this board's?
+
+        Ptys get the numbers of those that are gone. One that is open keeps its number: if the
+        board has it now, it had it when it was opened.
+        """
+        return self.state()["pty"] == path
+
     # -- power --------------------------------------------------------------------------------
     def start(self, timing=False, baud=None):
         """Start the board and give it power. Raises AlreadyRunning, ImageProblem, ImageInUse.

@@ -160,7 +160,7 @@ class _Client:
                 self._console = serial.Serial(self._board.console, timeout=0, exclusive=True)
             except serial.SerialException as error:
                 raise PortBusy("%s: %s" % (self._board.name, error)) from None
-            if self._board.state()["pty"] != self._console.port:
+            if not self._board.has_console(self._console.port):
                 raise NotRunning("'%s' was stopped just now" % self._board.name)
         return self._console is not None and self._rom is None and not self._in_reset
 

@@ -86,12 +86,12 @@ def _key(args):
 def _hinted(hint):
     """What to do next, if there is no such thing, or nothing to be done with it."""
     from drybag.errors import DrybagError
+    from drybag_host.errors import with_hint
 
     try:
         yield
     except DrybagError as error:
-        if not getattr(error, "hint", ""):
-            error.hint = hint
+        with_hint(error, hint)
         raise
 
 

@@ -6,7 +6,7 @@ from shlex import quote
 from drybag import journal, layout
 from drybag.errors import NotMountable
 from drybag_host.board_errors import BoardFileError
-from drybag_host.errors import HostFile
+from drybag_host.errors import HostFile, with_hint
 from drybag_host.flash_errors import DumpTruncated
 from drybag_host.image import filesystem, partitions
 
@@ -75,9 +75,7 @@ def mount(path):
 
 
 def _unfit(message, hint):
-    error = NotMountable(message)
-    error.hint = hint
-    return error
+    return with_hint(NotMountable(message), hint)
 
 
 class Memory:

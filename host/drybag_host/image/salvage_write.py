@@ -8,7 +8,7 @@ from drybag_host.backup import disk, generation
 from drybag_host.backup.manifest import Manifest, blob_name
 from drybag_host.backup.pull import digest_of
 from drybag_host.backup.store import PARTIAL, Backup
-from drybag_host.errors import BackupDamaged, HostFile
+from drybag_host.errors import BackupDamaged, HostFile, with_hint
 from drybag_host.image import salvage, salvage_scan
 
 APART = "in-doubt"
@@ -59,9 +59,10 @@ def salvage_bytes(data, advance=None):
     results = [r for r in results if r.entries]
     results.sort(key=lambda r: (-r.entries, r.epoch))
     if not results and not scan.sectors and not scan.chunks:
-        error = NotFound("no entry of a journal was found in %d bytes" % len(data))
-        error.hint = "is it the right file? drybag dump TARGET FILE --whole reads a board's flash"
-        raise error
+        raise with_hint(
+            NotFound("no entry of a journal was found in %d bytes" % len(data)),
+            "is it the right file? drybag dump TARGET FILE --whole reads a board's flash",
+        )
     return scan, results or [salvage.Result(0)], blobs
 
 

@@ -10,6 +10,7 @@ from collections import namedtuple
 from pathlib import Path
 
 from drybag_host.board_errors import BoardFileError, ForeignImage, ImageProblem
+from drybag_host.errors import with_hint
 
 from . import dumpfile, filesystem, partitions
 from .board_model import CHIPS
@@ -95,7 +96,7 @@ def read(path):
     try:
         return parse(raw, str(path))
     except ImageProblem as error:
-        error.hint = error.hint or _GET_IT
+        with_hint(error, _GET_IT)
         raise
 
 
