@@ -31,6 +31,7 @@ MAJOR = 5
 BAUD = 460800
 _SILENCE_S = 240  # the longest without a word is the erase of a whole flash
 _DOWNLOAD_HINT = "hold BOOT (IO0) while you press and let go of RESET, then run the command again"
+_AS_IT_IS = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")
 _OPEN_FAILED = (
     (r"Errno 2\]|FileNotFound|No such file", NoSuchTarget, "'drybag doctor' lists the ports"),
     (r"Errno 11[01]\]|refused|timed out|Name or service|getaddrinfo", NoSuchTarget,
@@ -150,9 +151,7 @@ class Esptool:
         Addresses are multiples of 4096; pieces do not overlap.
         """
         with tempfile.TemporaryDirectory(prefix="drybag-") as folder:
-            words = ["write-flash", "--flash-mode", "keep", "--flash-freq", "keep",
-                     "--flash-size", "keep"]  # fmt: skip
-            words += self._as_files(folder, pieces)
+            words = ["write-flash", *_AS_IT_IS, *self._as_files(folder, pieces)]
             sizes = [(address, len(data)) for address, data in pieces]
             said = self._run(words, after, _Progress(sizes, progress))
         compared = said.count("Hash of data verified")
@@ -164,8 +163,7 @@ class Esptool:
 
     def verify(self, address, path, after="no-reset"):
         """Compare a file with the flash from `address` on, by the chip's MD5. NotVerified."""
-        self._run(["verify-flash", "--flash-mode", "keep", "--flash-freq", "keep",
-                   "--flash-size", "keep", hex(address), str(path)], after)  # fmt: skip
+        self._run(["verify-flash", *_AS_IT_IS, hex(address), str(path)], after)
 
     def differing(self, pieces, after="no-reset"):
         """The addresses of those [(address, bytes)] that the flash does not hold, by its MD5s.
@@ -173,19 +171,17 @@ class Esptool:
         One run for all of them, whose files esptool keeps open: not more than a hundred or so.
         """
         with tempfile.TemporaryDirectory(prefix="drybag-") as folder:
-            words = ["verify-flash", "--flash-mode", "keep", "--flash-freq", "keep",
-                     "--flash-size", "keep"]  # fmt: skip
-            words += self._as_files(folder, pieces)
+            words = ["verify-flash", *_AS_IT_IS, *self._as_files(folder, pieces)]
             said, code = self._said(words, after)
         if code:
             error = self._error(said, code)
             if not isinstance(error, NotVerified):
                 raise error
-        words = re.findall(r"^Verification (successful|failed) \(", said, re.MULTILINE)
-        if len(words) != len(pieces):  # whatever else it says: nothing counts as compared
-            words = ["failed"] * len(pieces)
-        found = zip(pieces, words, strict=True)
-        return [address for (address, _), word in found if word == "failed"]
+        verdicts = re.findall(r"^Verification (successful|failed) \(", said, re.MULTILINE)
+        if len(verdicts) != len(pieces):  # whatever else it says: nothing counts as compared
+            return [address for address, _ in pieces]
+        found = zip(pieces, verdicts, strict=True)
+        return [address for (address, _), verdict in found if verdict == "failed"]
 
     def erase(self, address, size, after="no-reset"):
         """Erase `size` bytes from `address`, both multiples of 4096."""
