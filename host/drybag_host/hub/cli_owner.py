@@ -264,6 +264,7 @@ def _deleted(args):
 
 def _stats(args):
     from drybag_host.hub.stats import collect
+    from drybag_host.output import count_text
 
     with opened(args, readonly=True) as storage:
         found = collect(storage, now_ms())
@@ -272,7 +273,8 @@ def _stats(args):
     rows = [
         ("hub", found["hub"] or "no id yet: it gets one at its first start or backup"),
         ("owners", str(found["owners"])),
-        ("records", "{:,} ({:,} versions)".format(found["records"], found["versions"])),
+        ("records", "{:,} ({})".format(
+            found["records"], count_text(found["versions"], "version"))),
         ("photos and bodies", "{:,}".format(found["blobs"])),
         ("deletions that wait", str(found["held"])),
         ("conflicts", str(found["conflicts"])),

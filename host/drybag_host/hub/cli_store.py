@@ -121,11 +121,12 @@ def _backup(args):
     rows = [
         ("hub", report.hub),
         ("owners", "{:,}".format(report.owners)),
-        ("records", "{:,} ({:,} versions)".format(report.records, report.versions)),
+        ("records", "{:,} ({})".format(report.records, count_text(report.versions, "version"))),
         ("photos", "{:,}".format(report.blobs)),
         ("written this time", count_text(report.new_rows, "row")),
-        ("compared", "{:,} rows, {:,} records, with a hub made from it".format(
-            report.rows_compared, report.records_compared)),
+        ("compared", "%s, %s, with a hub made from it" % (
+            count_text(report.rows_compared, "row"),
+            count_text(report.records_compared, "record"))),
         ("certificate authority", "sealed in it" if report.ca_sealed else
          "not in it: drybag hub ca seal"),
         ("took", duration_text(seconds)),
