@@ -29,6 +29,7 @@ from drybag_host.power import Switch
 from drybag_host.power_errors import NotSwitching, SwitchFailed
 from drybag_host.rig import boards
 from drybag_host.rig.board_oracle import PREFIX, BoardOracle, Content, Writer, read_records
+from drybag_host.rig.board_run import BoardRun
 from drybag_host.rig.errors import CannotJudge
 from drybag_host.rig.tap import Plan, PowerGone, Tap, answers
 
@@ -265,10 +266,18 @@ def test_a_journal_that_cannot_be_opened_is_a_loss(tmp_path, monkeypatch, first_
     assert "save an image" in report.run["left"]
 
 
-def test_ctrl_c_ends_with_a_report_and_the_records_gone(board, tmp_path):
+def test_ctrl_c_ends_with_a_report_and_the_records_gone(board, tmp_path, monkeypatch):
     args = parsed("--target", "emu:b", "--power", "emu", "--minutes", "5", "--seed", "2",
                   "--report", str(tmp_path / "r"))  # fmt: skip
-    timer = threading.Thread(target=_interrupt_after_a_cut, args=(board,))
+    is_judged, judged = threading.Event(), BoardRun._judged
+
+    def noted(run):
+        judged(run)
+        if any(cut.judged for cut in run.cuts):
+            is_judged.set()
+
+    monkeypatch.setattr(BoardRun, "_judged", noted)
+    timer = threading.Thread(target=_interrupt_after, args=(is_judged,))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         boards.run_command(args)
@@ -279,10 +288,8 @@ def test_ctrl_c_ends_with_a_report_and_the_records_gone(board, tmp_path):
     assert "deleted again" in document["run"]["left"] and not board.is_running
 
 
-def _interrupt_after_a_cut(board):
-    deadline = time.monotonic() + 120
-    while board.state()["boots"] < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
+def _interrupt_after(event):
+    event.wait(120)
     os.kill(os.getpid(), signal.SIGINT)
 
 
