@@ -39,7 +39,8 @@ STALLS = {
     "nothing is carried": ("drop",),
     "within the handshake": ("cut-after", "400", "--direction", "down", "--how", "stall"),
     "within a request": ("cut-after", "1500", "--direction", "up", "--how", "stall"),
-    "within a photo": ("cut-after", "40000", "--direction", "up", "--how", "stall"),
+    # so early that a second try, which goes on where it stopped, stalls too: nobody can miss it
+    "within a photo": ("cut-after", "20000", "--direction", "up", "--how", "stall"),
 }
 
 
